@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wire.c - one table of message types; the checks that let a packet be read as a message
+ *
+ * Everything a peer can get wrong is refused here, in one place, so that the code behind it reads
+ * fields without further doubt about lengths or endings. Meaning (is this grant ours to return?)
+ * is judged by whoever acts on the message.
+ */
+#include "wire/wire.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+struct wire_info {
+	const char *name;
+	uint32_t length;
+	uint8_t fds_max;
+	bool to_daemon;
+	/* one string field to check: where it is and its room; 0 for none */
+	uint16_t text_at;
+	uint16_t text_room;
+};
+
+#define WIRE_TEXT(type, field)                                                                     \
+	.text_at = offsetof(struct type, field), .text_room = sizeof(((struct type *)0)->field)
+
+static const struct wire_info wire_table[] = {
+	[MT_WIRE_HELLO] = {"HELLO", sizeof(struct mt_wire_hello), 0, true,
+			   WIRE_TEXT(mt_wire_hello, name)},
+	[MT_WIRE_REGION_ADD] = {"REGION_ADD", sizeof(struct mt_wire_region_add), 0, true, 0, 0},
+	[MT_WIRE_REGION_DEL] = {"REGION_DEL", sizeof(struct mt_wire_region_del), 0, true, 0, 0},
+	[MT_WIRE_UNMANAGED] = {"UNMANAGED", sizeof(struct mt_wire_unmanaged), 0, true, 0, 0},
+	[MT_WIRE_STATS] = {"STATS", sizeof(struct mt_wire_stats), 0, true, 0, 0},
+	[MT_WIRE_GRANT_RETURN] = {"GRANT_RETURN", sizeof(struct mt_wire_grant_return), 0, true, 0,
+				  0},
+	[MT_WIRE_EVENT] = {"EVENT", sizeof(struct mt_wire_event), 0, true,
+			   WIRE_TEXT(mt_wire_event, text)},
+	[MT_WIRE_CHECKED] = {"CHECKED", sizeof(struct mt_wire_checked), 0, true,
+			     WIRE_TEXT(mt_wire_checked, text)},
+	[MT_WIRE_BYE] = {"BYE", sizeof(struct mt_wire_bye), 0, true, 0, 0},
+	[MT_WIRE_WELCOME] = {"WELCOME", sizeof(struct mt_wire_welcome), 1, false,
+			     WIRE_TEXT(mt_wire_welcome, secret)},
+	[MT_WIRE_REFUSED] = {"REFUSED", sizeof(struct mt_wire_refused), 0, false,
+			     WIRE_TEXT(mt_wire_refused, text)},
+	[MT_WIRE_REGION_OK] = {"REGION_OK", sizeof(struct mt_wire_region_ok), 1, false, 0, 0},
+	[MT_WIRE_GRANT_ADD] = {"GRANT_ADD", sizeof(struct mt_wire_grant_add), 0, false, 0, 0},
+	[MT_WIRE_TARGET] = {"TARGET", sizeof(struct mt_wire_target), 0, false, 0, 0},
+	[MT_WIRE_SETTINGS] = {"SETTINGS", sizeof(struct mt_wire_settings), 0, false, 0, 0},
+	[MT_WIRE_CHECK] = {"CHECK", sizeof(struct mt_wire_check), 0, false, 0, 0},
+};
+
+static const struct wire_info *wire_info(unsigned int type)
+{
+	if (type >= MT_ARRAY_SIZE(wire_table) || !wire_table[type].length)
+		return NULL;
+	return &wire_table[type];
+}
+
+static bool wire_text_ends(const void *msg, size_t at, size_t room)
+{
+	return memchr((const uint8_t *)msg + at, '\0', room) != NULL;
+}
+
+void mt_wire_init(union mt_wire_msg *msg, enum mt_wire_type type, uint32_t serial)
+{
+	memset(msg, 0, sizeof(*msg));
+	msg->head.magic = MT_WIRE_MAGIC;
+	msg->head.version = MT_WIRE_VERSION;
+	msg->head.type = (uint16_t)type;
+	msg->head.length = mt_wire_length(type);
+	msg->head.serial = serial;
+}
+
+uint32_t mt_wire_length(unsigned int type)
+{
+	const struct wire_info *info = wire_info(type);
+
+	return info ? info->length : 0;
+}
+
+const char *mt_wire_type_name(unsigned int type)
+{
+	const struct wire_info *info = wire_info(type);
+
+	return info ? info->name : "unknown";
+}
+
+static int wire_check_head(const struct mt_wire_head *head, size_t bytes, struct mt_err *err)
+{
+	if (bytes < sizeof(*head))
+		return mt_err_set(err, -EPROTO, "packet of %zu bytes is shorter than a header", bytes);
+	if (head->magic != MT_WIRE_MAGIC)
+		return mt_err_set(err, -EPROTO, "packet is not a Memtide message");
+	if (head->version != MT_WIRE_VERSION)
+		return mt_err_set(err, -EPROTO,
+				  "message has version %u, this side speaks %u; "
+				  "daemon and VM must run the same Memtide",
+				  head->version, MT_WIRE_VERSION);
+	return 0;
+}
+
+/* HELLO has three strings; the table checks the first. */
+static bool wire_hello_texts_end(const struct mt_wire_hello *hello)
+{
+	return wire_text_ends(hello->token, 0, sizeof(hello->token)) &&
+	       wire_text_ends(hello->secret, 0, sizeof(hello->secret)) &&
+	       wire_text_ends(hello->vmm, 0, sizeof(hello->vmm));
+}
+
+int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, bool to_daemon,
+		  struct mt_err *err)
+{
+	const struct wire_info *info;
+	int rc = wire_check_head(&msg->head, bytes, err);
+
+	if (rc)
+		return rc;
+	info = wire_info(msg->head.type);
+	if (!info || info->to_daemon != to_daemon)
+		return mt_err_set(err, -EPROTO, "message of type %u does not belong here",
+				  msg->head.type);
+	if (bytes != info->length || msg->head.length != info->length)
+		return mt_err_set(err, -EPROTO, "%s has %zu bytes, says %u, must have %u",
+				  info->name, bytes, msg->head.length, info->length);
+	if (fds > info->fds_max)
+		return mt_err_set(err, -EPROTO, "%s came with %u descriptors", info->name, fds);
+	if ((info->text_room && !wire_text_ends(msg, info->text_at, info->text_room)) ||
+	    (msg->head.type == MT_WIRE_HELLO && !wire_hello_texts_end(&msg->hello)))
+		return mt_err_set(err, -EPROTO, "%s has a string without an end", info->name);
+	if (msg->head.type == MT_WIRE_STATS && msg->stats.count > MT_WIRE_STATS_MAX)
+		return mt_err_set(err, -EPROTO, "STATS with %u numbers", msg->stats.count);
+	return 0;
+}
+
+bool mt_wire_name_ok(const char *name)
+{
+	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+	return length > 0 && length < MT_WIRE_NAME_MAX && !name[length] && name[0] != '.' &&
+	       name[0] != '-';
+}
