@@ -23,6 +23,9 @@
 extern "C" {
 #endif
 
+/* What the library offers; everything else in it is hidden. */
+#define MEMTIDE_API __attribute__((visibility("default")))
+
 #define MEMTIDE_NAME_MAX  64  /* longest name of a VM, with its ending NUL */
 #define MEMTIDE_ERROR_MAX 320 /* longest message, with its ending NUL */
 
@@ -77,7 +80,7 @@ struct mt_vm_stats {
  * for bad options; -EOPNOTSUPP when the kernel lacks something; -EACCES or -EPERM without the
  * right to use userfaultfd; -ENOSPC when the pool or the swap directory has no room.
  */
-int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct mt_vm_error *err);
+MEMTIDE_API int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct mt_vm_error *err);
 
 /**
  * mt_vm_region_add() - put a range of guest RAM under management
@@ -90,7 +93,7 @@ int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct
  * Return: 0; -EINVAL for a bad or overlapping range; -EMEDIUMTYPE when it is not private anonymous
  * memory; -ENOSPC when the daemon has no swap space or no memory for it.
  */
-int mt_vm_region_add(struct mt_vm *vm, void *addr, size_t bytes, struct mt_vm_error *err);
+MEMTIDE_API int mt_vm_region_add(struct mt_vm *vm, void *addr, size_t bytes, struct mt_vm_error *err);
 
 /**
  * mt_vm_region_discard() - give up the content of a range; it reads as zeros from now on
@@ -98,17 +101,17 @@ int mt_vm_region_add(struct mt_vm *vm, void *addr, size_t bytes, struct mt_vm_er
  * The range must lie in one region, page-aligned. Safe against concurrent touches by the guest:
  * a write that starts after the return is kept. Return: 0 or -EINVAL.
  */
-int mt_vm_region_discard(struct mt_vm *vm, void *addr, size_t bytes);
+MEMTIDE_API int mt_vm_region_discard(struct mt_vm *vm, void *addr, size_t bytes);
 
 /**
  * mt_vm_region_remove() - end the management of a region that is about to be unmapped
  *
  * Its content is lost: pages that were out are not brought back. Return: 0 or -EINVAL.
  */
-int mt_vm_region_remove(struct mt_vm *vm, void *addr, size_t bytes);
+MEMTIDE_API int mt_vm_region_remove(struct mt_vm *vm, void *addr, size_t bytes);
 
 /** mt_vm_stats_read() - fill @stats; cheap, may lag by one event. Return: 0 or -EINVAL. */
-int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats);
+MEMTIDE_API int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats);
 
 /**
  * mt_vm_leave() - end the management and free @vm (NULL is fine)
@@ -119,7 +122,7 @@ int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats);
  * Return: 0; -EIO when a page could not be brought back: then the VM stays managed, and its
  * memory protected, until the process ends.
  */
-int mt_vm_leave(struct mt_vm *vm, struct mt_vm_error *err);
+MEMTIDE_API int mt_vm_leave(struct mt_vm *vm, struct mt_vm_error *err);
 
 #ifdef __cplusplus
 }

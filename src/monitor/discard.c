@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* discard.c - the ring of discards and what the pager does with a discarded page; see discard.h */
+#include "monitor/discard.h"
+#include "monitor/pager.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+void mt_discards_init(struct mt_discards *discards)
+{
+	pthread_mutex_init(&discards->lock, NULL);
+	atomic_init(&discards->head, 0);
+	atomic_init(&discards->tail, 0);
+}
+
+static bool discards_push(struct mt_discards *discards, uint64_t addr, uint64_t bytes)
+{
+	uint32_t tail = atomic_load_explicit(&discards->tail, memory_order_relaxed);
+
+	/* Pairs with the release in mt_discards_drain(): the entry has been read. */
+	if (tail - atomic_load_explicit(&discards->head, memory_order_acquire) == MT_DISCARDS)
+		return false;
+	discards->ring[tail % MT_DISCARDS] = (struct mt_discard){addr, bytes};
+	/* Sequentially consistent: must be seen before the batch number read after it. */
+	atomic_store(&discards->tail, tail + 1);
+	return true;
+}
+
+/* Waits until the turn the pager was in has ended. Turns are short: the pager never blocks in one. */
+static void discard_wait_turn(struct mt_pager *pager, uint32_t batch)
+{
+	while (atomic_load(&pager->batch) == batch)
+		sched_yield();
+}
+
+int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes)
+{
+	struct mt_discards *discards = &pager->discards;
+	bool pushed, was_empty;
+	uint32_t batch;
+	int rc;
+
+	do {
+		pthread_mutex_lock(&discards->lock);
+		was_empty = atomic_load(&discards->tail) == atomic_load(&discards->head);
+		pushed = discards_push(discards, (uint64_t)(uintptr_t)addr, bytes);
+		pthread_mutex_unlock(&discards->lock);
+		if (was_empty || !pushed)
+			mt_pager_kick(pager);
+		if (!pushed)
+			sched_yield();
+	} while (!pushed);
+	batch = atomic_load(&pager->batch);
+	rc = madvise(addr, bytes, MADV_DONTNEED) ? -errno : 0;
+	if (batch & 1) {
+		discard_wait_turn(pager, batch);
+		rc = madvise(addr, bytes, MADV_DONTNEED) ? -errno : 0;
+	}
+	return rc;
+}
+
+/* Frees the copy that is not in guest RAM. What someone is busy with stays until he is done. */
+static void discard_copy(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_state state)
+{
+	uint64_t place = mt_page_place(&pager->map, gpn);
+	bool busy = mt_page_busy(&pager->map, gpn) != 0;
+
+	if (state == MT_PAGE_NOMINATED && !busy)
+		mt_staging_free_full(&pager->staging, MT_STAGE(place));
+	/* Whoever writes a zip object to swap has unpacked it already: the object is free to go. */
+	if (state == MT_PAGE_ZIPPED)
+		mt_zip_del(pager->zip, (mt_zref_t){place});
+	if (state == MT_PAGE_SWAPPED && busy)
+		mt_swap_in_forget(pager, gpn);
+	if (state == MT_PAGE_SWAPPED)
+		mt_slots_release(pager->slots, MT_SLOT(place));
+}
+
+void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages)
+{
+	for (uint64_t i = 0; i < pages; i++) {
+		mt_gpn_t gpn = MT_GPN(first.n + i);
+		enum mt_page_state state = mt_page_state(&pager->map, gpn);
+
+		if (state == MT_PAGE_RELEASED)
+			continue;
+		discard_copy(pager, gpn, state);
+		mt_page_set(&pager->map, gpn, state, MT_PAGE_RELEASED, 0);
+		mt_page_heat_set(&pager->map, gpn, 0);
+	}
+	mt_count(pager, MT_C_DISCARDED, pages);
+}
+
+static void discard_take(struct mt_pager *pager, const struct mt_discard *discard)
+{
+	uint64_t addr = discard->addr;
+	uint64_t end = addr + discard->bytes;
+
+	while (addr < end) {
+		const struct mt_region *region = mt_region_of_addr(&pager->regions, addr);
+		uint64_t pages;
+		mt_gpn_t gpn;
+
+		if (!region) {
+			addr += MT_PAGE_SIZE;
+			continue;
+		}
+		gpn = mt_region_gpn(region, addr);
+		pages = MT_MIN(mt_region_pages_from(region, gpn), (end - addr) >> MT_PAGE_SHIFT);
+		mt_discard_range(pager, gpn, pages);
+		addr += pages << MT_PAGE_SHIFT;
+	}
+}
+
+void mt_discards_drain(struct mt_pager *pager)
+{
+	struct mt_discards *discards = &pager->discards;
+	uint32_t head = atomic_load_explicit(&discards->head, memory_order_relaxed);
+
+	while (head != atomic_load_explicit(&discards->tail, memory_order_acquire)) {
+		struct mt_discard discard = discards->ring[head % MT_DISCARDS];
+
+		atomic_store_explicit(&discards->head, ++head, memory_order_release);
+		discard_take(pager, &discard);
+	}
+	mt_staging_flush(&pager->staging);
+}

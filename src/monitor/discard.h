@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * discard.h - ranges the VMM gives up, handed to the pager in order
+ *
+ * A balloon gives its pages up one by one, tens of thousands of them, so the VMM's thread must not
+ * wait for the pager each time. It does three things:
+ *
+ *   1. puts the range into a ring,
+ *   2. does the madvise() itself,
+ *   3. if the pager was at work at that moment, waits until that turn has ended and does the
+ *      madvise() again.
+ *
+ * The pager empties the ring after it has read faults and before it serves them. So a touch that
+ * happens after the discard returned finds the range discarded: its fault is read later than the
+ * ring entry was written. And a copy that the pager was just bringing back is dropped by the
+ * second madvise(). A guest that touches a page during its own discard may find either content,
+ * as on bare metal.
+ */
+#ifndef MT_MONITOR_DISCARD_H
+#define MT_MONITOR_DISCARD_H
+
+#include "base/types.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define MT_DISCARDS 1024U /* a power of two */
+
+struct mt_discard {
+	uint64_t addr;
+	uint64_t bytes;
+};
+
+struct mt_discards {
+	pthread_mutex_t lock; /* producers among themselves; the pager never takes it */
+	_Atomic uint32_t head; /* next to take; pager */
+	_Atomic uint32_t tail; /* next to fill; producers */
+	struct mt_discard ring[MT_DISCARDS];
+};
+
+struct mt_pager;
+
+/** mt_discards_init() - an empty ring */
+void mt_discards_init(struct mt_discards *discards);
+
+/**
+ * mt_discard() - give up @bytes at @addr, both page-aligned; any thread but the pager
+ *
+ * Pages that are not in a managed region are just dropped. Return: 0 or what madvise() failed with.
+ */
+int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes);
+
+/** mt_discards_drain() - take every range in the ring; pager thread */
+void mt_discards_drain(struct mt_pager *pager);
+
+#endif

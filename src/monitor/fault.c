@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fault.c - serve one fault: find where the page is, bring it back
+ *
+ * What can be done at once is done at once. A fault that needs memory beyond the grant, or a page
+ * from the swap file, is put on a list of waiters and tried again whenever the pager has got
+ * something done; in between other faults are served. Trying again starts from the page's state
+ * at that time, so it does not matter what happened to the page meanwhile.
+ *
+ * Nothing here allocates, logs or takes a lock.
+ */
+#include "monitor/pager.h"
+
+#include <errno.h>
+#include <lz4.h>
+#include <string.h>
+
+static enum mt_fault_outcome fault_outcome(enum mt_mem_outcome outcome)
+{
+	switch (outcome) {
+	case MT_MEM_DONE:
+	case MT_MEM_EXISTS:
+	case MT_MEM_GONE:
+		return MT_FAULT_SERVED;
+	case MT_MEM_PINNED:
+	case MT_MEM_ABSENT:
+	case MT_MEM_RETRY:
+	case MT_MEM_FAILED:
+		break;
+	}
+	return MT_FAULT_WAITS_KERNEL;
+}
+
+static void fault_warm(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	unsigned int heat = mt_page_heat(&pager->map, gpn);
+
+	mt_page_heat_set(&pager->map, gpn, MT_MIN(heat + 1, MT_HEAT_MAX));
+}
+
+/* Pages from @gpn on, at most @max, that are in one of the two states @a and @b. */
+static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max,
+			  enum mt_page_state a, enum mt_page_state b)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	uint32_t run = 0;
+
+	max = (uint32_t)MT_MIN(max, mt_region_pages_from(region, gpn));
+	while (run < max) {
+		enum mt_page_state state = mt_page_state(&pager->map, MT_GPN(gpn.n + run));
+
+		if (state != a && state != b)
+			break;
+		run++;
+	}
+	return run;
+}
+
+/*
+ * A page nobody has a copy of: zeros, and while there is plenty of room, more of the same around
+ * it, since a guest that starts touching memory goes on. With room for a large page, one of those.
+ */
+static enum mt_fault_outcome fault_first_touch(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	uint32_t window = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
+	enum mt_mem_outcome outcome;
+	uint64_t bytes = 0;
+	uint32_t pages;
+
+	if (!mt_room_excess_pages(pager)) {
+		if (mt_nursery_take(pager, region, gpn))
+			return MT_FAULT_SERVED;
+		window = MT_AROUND_MAX - (gpn.n - region->first.n) % MT_AROUND_MAX;
+	}
+	pages = (uint32_t)MT_MIN(window, mt_room_left_pages(pager));
+	if (!pages)
+		return MT_FAULT_WAITS_MEMORY;
+	pages = fault_run(pager, gpn, pages, MT_PAGE_UNTOUCHED, MT_PAGE_RELEASED);
+	outcome = pager->mem.copy(pager->mem.ctx, mt_region_addr(region, gpn), pager->zeros,
+				  (uint64_t)pages << MT_PAGE_SHIFT, &bytes);
+	pages = (uint32_t)(bytes >> MT_PAGE_SHIFT);
+	/* A page we thought was not there: it is in its place, and that is all we need to know. */
+	if (outcome == MT_MEM_EXISTS && !pages) {
+		pager->mem.wake(pager->mem.ctx, mt_region_addr(region, gpn), MT_PAGE_SIZE);
+		pages = 1;
+	}
+	for (uint32_t i = 0; i < pages; i++) {
+		mt_gpn_t done = MT_GPN(gpn.n + i);
+
+		mt_page_set(&pager->map, done, mt_page_state(&pager->map, done), MT_PAGE_RESIDENT,
+			    0);
+	}
+	if (pages) {
+		mt_stream_brought(&pager->streams, gpn, pages);
+		mt_count(pager, MT_C_FAULT_NEW, 1);
+		return MT_FAULT_SERVED;
+	}
+	return fault_outcome(outcome);
+}
+
+static void fault_lost(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	if (!pager->map.pages[MT_PAGE_FAILED])
+		pager->loss = (struct mt_page_loss){gpn, MT_SLOT_NONE, -EBADMSG};
+	mt_page_set(&pager->map, gpn, MT_PAGE_ZIPPED, MT_PAGE_FAILED, 0);
+	pager->notify(pager->notify_ctx);
+}
+
+/* Unpacks page @gpn, ZIPPED or ZERO, to @to. False when the object is damaged. */
+static bool fault_unpack(struct mt_pager *pager, mt_gpn_t gpn, uint8_t *to)
+{
+	const void *data;
+	mt_gpn_t owner;
+	uint32_t bytes;
+
+	if (mt_page_state(&pager->map, gpn) == MT_PAGE_ZERO) {
+		memset(to, 0, MT_PAGE_SIZE);
+		return true;
+	}
+	bytes = mt_zip_get(pager->zip, (mt_zref_t){mt_page_place(&pager->map, gpn)}, &data, &owner);
+	return owner.n == gpn.n && LZ4_decompress_safe(data, (char *)to, (int)bytes,
+						       (int)MT_PAGE_SIZE) == (int)MT_PAGE_SIZE;
+}
+
+/* Page @gpn is in its place: frees its copy and counts. @around: it was not the one asked for. */
+static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
+{
+	enum mt_page_state state = mt_page_state(&pager->map, gpn);
+	mt_zref_t ref = {mt_page_place(&pager->map, gpn)};
+
+	mt_page_set(&pager->map, gpn, state, MT_PAGE_RESIDENT, 0);
+	if (state == MT_PAGE_ZIPPED) {
+		mt_zip_del(pager->zip, ref);
+		mt_count(pager, MT_C_ZIP_OUT, 1);
+	}
+	if (around) {
+		mt_count(pager, MT_C_PREFETCHED, 1);
+		return;
+	}
+	fault_warm(pager, gpn);
+	mt_count(pager, state == MT_PAGE_ZIPPED ? MT_C_FAULT_ZIPPED : MT_C_FAULT_ZERO, 1);
+}
+
+/* A ZIPPED or ZERO page, and those after it that are too when the guest walks forward. */
+static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	uint32_t pages = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
+	enum mt_mem_outcome outcome;
+	uint64_t bytes = 0;
+
+	pages = (uint32_t)MT_MIN(pages, mt_room_left_pages(pager));
+	if (!pages)
+		return MT_FAULT_WAITS_MEMORY;
+	pages = fault_run(pager, gpn, pages, MT_PAGE_ZIPPED, MT_PAGE_ZERO);
+	for (uint32_t i = 0; i < pages; i++) {
+		if (fault_unpack(pager, MT_GPN(gpn.n + i), pager->bounce + i * MT_PAGE_SIZE))
+			continue;
+		if (!i) {
+			fault_lost(pager, gpn);
+			return MT_FAULT_STUCK;
+		}
+		pages = i;
+	}
+	outcome = pager->mem.copy(pager->mem.ctx, mt_region_addr(region, gpn), pager->bounce,
+				  (uint64_t)pages << MT_PAGE_SHIFT, &bytes);
+	pages = (uint32_t)(bytes >> MT_PAGE_SHIFT);
+	for (uint32_t i = 0; i < pages; i++)
+		fault_unpacked(pager, MT_GPN(gpn.n + i), i > 0);
+	if (!pages)
+		return outcome == MT_MEM_GONE ? MT_FAULT_SERVED : MT_FAULT_WAITS_KERNEL;
+	mt_stream_brought(&pager->streams, gpn, pages);
+	return MT_FAULT_SERVED;
+}
+
+static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	bool copies = mt_page_busy(&pager->map, gpn) != 0;
+	enum mt_mem_outcome outcome;
+
+	if (copies && !mt_room_for(pager, 1))
+		return MT_FAULT_WAITS_MEMORY;
+	outcome = mt_nominate_undo(pager, gpn, true);
+	if (outcome != MT_MEM_DONE)
+		return outcome == MT_MEM_GONE ? MT_FAULT_SERVED : MT_FAULT_WAITS_KERNEL;
+	fault_warm(pager, gpn);
+	mt_count(pager, MT_C_FAULT_NOMINATED, 1);
+	return MT_FAULT_SERVED;
+}
+
+/*
+ * A page we believe to be in its place. Usually it is: two threads touched it, and the first
+ * one's fault was served. If it isn't, somebody dropped it without telling us, which the kernel
+ * answers with zeros, and so do we.
+ */
+static enum mt_fault_outcome fault_resident(struct mt_pager *pager, mt_gpn_t gpn, bool again)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	uint8_t *addr = mt_region_addr(region, gpn);
+	bool present = true;
+
+	if (!again && pager->mem.present(pager->mem.ctx, addr, 1, &present))
+		return MT_FAULT_WAITS_KERNEL;
+	if (!present) {
+		mt_count(pager, MT_C_FAULT_UNSEEN, 1);
+		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		return fault_first_touch(pager, gpn);
+	}
+	pager->mem.wake(pager->mem.ctx, addr, MT_PAGE_SIZE);
+	if (!again)
+		mt_count(pager, MT_C_FAULT_PRESENT, 1);
+	return MT_FAULT_SERVED;
+}
+
+static enum mt_fault_outcome fault_swapped(struct mt_pager *pager, mt_gpn_t gpn, bool again)
+{
+	enum mt_fault_outcome outcome;
+	uint32_t window;
+
+	if (mt_page_busy(&pager->map, gpn))
+		return MT_FAULT_WAITS_SWAP;
+	window = mt_stream_window(&pager->streams, gpn, MT_SWAP_RUN);
+	outcome = mt_swap_in_start(pager, gpn, window);
+	if (outcome == MT_FAULT_WAITS_SWAP && !again)
+		mt_count(pager, MT_C_FAULT_SWAPPED, 1);
+	return outcome;
+}
+
+enum mt_fault_outcome mt_fault_serve(struct mt_pager *pager, const struct mt_fault *fault,
+				     bool again)
+{
+	const struct mt_region *region = mt_region_of_addr(&pager->regions, fault->addr);
+	mt_gpn_t gpn;
+
+	if (!region) {
+		/* A region that was just removed: what the thread finds there is not ours to say. */
+		pager->mem.wake(pager->mem.ctx,
+				(void *)(uintptr_t)mt_align_down(fault->addr, MT_PAGE_SIZE),
+				MT_PAGE_SIZE);
+		return MT_FAULT_SERVED;
+	}
+	gpn = mt_region_gpn(region, fault->addr);
+	switch (mt_page_state(&pager->map, gpn)) {
+	case MT_PAGE_UNTOUCHED:
+	case MT_PAGE_RELEASED:
+		return fault_first_touch(pager, gpn);
+	case MT_PAGE_RESIDENT:
+		return fault_resident(pager, gpn, again);
+	case MT_PAGE_NOMINATED:
+		return fault_nominated(pager, gpn);
+	case MT_PAGE_ZERO:
+	case MT_PAGE_ZIPPED:
+		return fault_unzip(pager, gpn);
+	case MT_PAGE_SWAPPED:
+		return fault_swapped(pager, gpn, again);
+	case MT_PAGE_FAILED:
+		return MT_FAULT_STUCK;
+	case MT_PAGE_SHARED:
+	case MT_PAGE_STATES:
+		break;
+	}
+	MT_ASSERT(!"page in a state that does not exist");
+}
+
+static void fault_done(struct mt_pager *pager, uint64_t since_ns)
+{
+	mt_hist_add(&pager->fault_hist, mt_pager_now_ns() - since_ns);
+}
+
+void mt_fault_new(struct mt_pager *pager, const struct mt_fault *fault)
+{
+	uint64_t now_ns = mt_pager_now_ns();
+	enum mt_fault_outcome outcome = mt_fault_serve(pager, fault, false);
+
+	if (outcome == MT_FAULT_SERVED) {
+		fault_done(pager, now_ns);
+		return;
+	}
+	/* The pager reads no more faults than can wait. */
+	MT_ASSERT(pager->waiters < MT_WAITERS_MAX);
+	pager->waiter[pager->waiters++] =
+		(struct mt_waiter){.fault = *fault, .since_ns = now_ns, .outcome = outcome};
+	if (outcome == MT_FAULT_WAITS_MEMORY) {
+		pager->waiters_for_memory++;
+		mt_count(pager, MT_C_FAULT_WAITED, 1);
+	}
+}
+
+uint32_t mt_fault_retry(struct mt_pager *pager)
+{
+	uint32_t kept = 0, for_kernel = 0, count = pager->waiters;
+
+	pager->waiters_for_memory = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct mt_waiter waiter = pager->waiter[i];
+
+		waiter.outcome = mt_fault_serve(pager, &waiter.fault, true);
+		if (waiter.outcome == MT_FAULT_SERVED) {
+			fault_done(pager, waiter.since_ns);
+			continue;
+		}
+		pager->waiters_for_memory += waiter.outcome == MT_FAULT_WAITS_MEMORY;
+		for_kernel += waiter.outcome == MT_FAULT_WAITS_KERNEL;
+		pager->waiter[kept++] = waiter;
+	}
+	pager->waiters = kept;
+	return for_kernel;
+}

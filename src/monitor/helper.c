@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* helper.c - the compressing thread; see helper.h */
+#define LZ4_STATIC_LINKING_ONLY
+#include "monitor/helper.h"
+
+#include <errno.h>
+#include <lz4.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+bool mt_page_is_zero(const void *page)
+{
+	const uint64_t *word = page;
+
+	for (unsigned int i = 0; i < MT_PAGE_SIZE / sizeof(*word); i += 8) {
+		if (word[i] | word[i + 1] | word[i + 2] | word[i + 3] | word[i + 4] | word[i + 5] |
+		    word[i + 6] | word[i + 7])
+			return false;
+	}
+	return true;
+}
+
+static void helper_compress(void *lz4_state, struct mt_job *job, uint32_t i)
+{
+	char *out = (char *)job->out + i * MT_ZIP_OBJECT_MAX;
+	int bytes;
+
+	if (mt_page_is_zero(job->page[i])) {
+		job->verdict[i] = MT_JOB_ZERO;
+		return;
+	}
+	bytes = LZ4_compress_fast_extState_fastReset(lz4_state, (const char *)job->page[i], out,
+						     (int)MT_PAGE_SIZE, MT_ZIP_OBJECT_MAX, 1);
+	job->verdict[i] = bytes > 0 ? MT_JOB_SHRUNK : MT_JOB_TOO_LARGE;
+	job->bytes[i] = (uint16_t)bytes;
+}
+
+static void helper_notify(int fd)
+{
+	uint64_t one = 1;
+
+	/* Fails only when the counter is at its end, and then the sleeper wakes anyway. */
+	if (write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void *helper_main(void *arg)
+{
+	struct mt_helper *helper = arg;
+	uint64_t woken;
+
+	pthread_setname_np(pthread_self(), "memtide-helper");
+	while (!atomic_load_explicit(&helper->stop, memory_order_acquire)) {
+		struct mt_job *job = mt_helper_job(helper, MT_JOB_QUEUED);
+
+		if (job) {
+			for (uint32_t i = 0; i < job->count; i++)
+				helper_compress(helper->lz4_state, job, i);
+			atomic_store_explicit(&job->phase, MT_JOB_DONE, memory_order_release);
+			helper_notify(helper->pager_fd);
+			continue;
+		}
+		if (helper->idle_work && helper->idle_work(helper->idle_ctx))
+			continue;
+		if (read(helper->wake_fd, &woken, sizeof(woken)) < 0 && errno != EINTR)
+			break;
+	}
+	return NULL;
+}
+
+static int helper_buffers(struct mt_helper *helper)
+{
+	uint64_t bytes = MT_JOB_PAGES * MT_ZIP_OBJECT_MAX;
+
+	helper->lz4_state = calloc(1, (size_t)LZ4_sizeofState());
+	if (!helper->lz4_state)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < MT_JOBS; i++) {
+		void *out = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				 -1, 0);
+
+		if (out == MAP_FAILED)
+			return -ENOMEM;
+		madvise(out, bytes, MADV_DONTFORK);
+		helper->job[i].out = out;
+	}
+	return 0;
+}
+
+int mt_helper_start(struct mt_helper *helper, int pager_fd)
+{
+	sigset_t all, old;
+	int rc;
+
+	helper->pager_fd = pager_fd;
+	helper->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (helper->wake_fd < 0)
+		return -errno;
+	rc = helper_buffers(helper);
+	if (rc)
+		return rc;
+	/* The VMM's signals are the VMM's business. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = -pthread_create(&helper->thread, NULL, helper_main, helper);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	helper->started = rc == 0;
+	return rc;
+}
+
+void mt_helper_stop(struct mt_helper *helper)
+{
+	if (helper->started) {
+		atomic_store_explicit(&helper->stop, true, memory_order_release);
+		mt_helper_wake(helper);
+		pthread_join(helper->thread, NULL);
+	}
+	if (helper->wake_fd > 0)
+		close(helper->wake_fd);
+	for (uint32_t i = 0; i < MT_JOBS; i++)
+		if (helper->job[i].out)
+			munmap(helper->job[i].out, MT_JOB_PAGES * MT_ZIP_OBJECT_MAX);
+	free(helper->lz4_state);
+	memset(helper, 0, sizeof(*helper));
+}
+
+struct mt_job *mt_helper_job(struct mt_helper *helper, enum mt_job_phase phase)
+{
+	for (uint32_t i = 0; i < MT_JOBS; i++)
+		if (atomic_load_explicit(&helper->job[i].phase, memory_order_acquire) == (int)phase)
+			return &helper->job[i];
+	return NULL;
+}
+
+void mt_helper_submit(struct mt_helper *helper, struct mt_job *job)
+{
+	atomic_store_explicit(&job->phase, MT_JOB_QUEUED, memory_order_release);
+	mt_helper_wake(helper);
+}
+
+void mt_helper_wake(struct mt_helper *helper)
+{
+	helper_notify(helper->wake_fd);
+}
+
+uint64_t mt_helper_bytes(void)
+{
+	return MT_JOBS * MT_JOB_PAGES * MT_ZIP_OBJECT_MAX + (uint64_t)LZ4_sizeofState();
+}

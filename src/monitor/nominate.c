@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nominate.c - choose cold pages and move them to staging, where a touch can still save them
+ *
+ * A clock hand goes round all resident pages. The heat of a page, gained each time the guest
+ * touched it soon after it was nominated or brought it back from a store, buys it that many rounds
+ * more. So pages that proved themselves stay longer, and pages nobody asks for go at the hand's
+ * first visit: without scanning accessed bits, at no cost while a page stays in place.
+ *
+ * Pages are taken in runs, since moving 32 of them costs little more than moving one.
+ */
+#include "monitor/pager.h"
+
+#define NOMINATE_RUN 32U
+/* Records looked at in one call, so that a call is short even if all pages are out already. */
+#define NOMINATE_SCAN 16384U
+
+static mt_gpn_t hand_gpn(const struct mt_pager *pager)
+{
+	return MT_GPN(pager->regions.region[pager->hand_region].first.n + pager->hand_page);
+}
+
+static void hand_advance(struct mt_pager *pager, uint64_t pages)
+{
+	pager->hand_page += pages;
+	if (pager->hand_region < pager->regions.count &&
+	    pager->hand_page < pager->regions.region[pager->hand_region].pages)
+		return;
+	pager->hand_page = 0;
+	pager->hand_region++;
+	if (pager->hand_region >= pager->regions.count)
+		pager->hand_region = 0;
+}
+
+static bool hand_takes(const struct mt_pager *pager, mt_gpn_t gpn)
+{
+	return mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT &&
+	       !mt_page_heat(&pager->map, gpn);
+}
+
+/* The hand goes past a page it does not take, which costs a hot one some of its heat. */
+static void hand_pass(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	unsigned int heat = mt_page_heat(&pager->map, gpn);
+
+	if (heat && mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT)
+		mt_page_heat_set(&pager->map, gpn, heat - 1);
+	hand_advance(pager, 1);
+}
+
+/* Pages from the hand on that may be taken, all in one region, at most @max. */
+static uint32_t hand_run(struct mt_pager *pager, uint32_t max, uint32_t *scan_left)
+{
+	const struct mt_region *region = &pager->regions.region[pager->hand_region];
+	uint32_t run = 0;
+
+	while (run < max && *scan_left && pager->hand_page + run < region->pages &&
+	       hand_takes(pager, MT_GPN(region->first.n + pager->hand_page + run))) {
+		run++;
+		(*scan_left)--;
+	}
+	return run;
+}
+
+/* Marks @pages pages from @gpn, moved to slots from @slot on. */
+static void nominate_mark(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot, uint64_t pages)
+{
+	for (uint64_t i = 0; i < pages; i++)
+		mt_page_set(&pager->map, MT_GPN(gpn.n + i), MT_PAGE_RESIDENT, MT_PAGE_NOMINATED,
+			    slot.n + i);
+	mt_count(pager, MT_C_NOMINATIONS, pages);
+}
+
+/* What to do with the page that stopped a move. Return: may the move go on behind it? */
+static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_outcome why)
+{
+	switch (why) {
+	case MT_MEM_PINNED:
+		/* Pinned pages are in use by definition: leave them alone for some rounds. */
+		mt_page_heat_set(&pager->map, gpn, MT_HEAT_MAX);
+		mt_count(pager, MT_C_PINNED, 1);
+		return true;
+	case MT_MEM_ABSENT:
+		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		return true;
+	case MT_MEM_DONE:
+	case MT_MEM_EXISTS:
+	case MT_MEM_RETRY:
+	case MT_MEM_GONE:
+	case MT_MEM_FAILED:
+		break;
+	}
+	return false;
+}
+
+uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	uint32_t done = 0, moved = 0;
+
+	while (done < pages) {
+		mt_gpn_t next = MT_GPN(gpn.n + done);
+		enum mt_mem_outcome outcome;
+		uint64_t bytes = 0, got;
+		mt_stage_t slot;
+		uint32_t room = mt_staging_alloc(&pager->staging, pages - done, &slot);
+
+		if (!room)
+			break;
+		outcome = pager->mem.move(pager->mem.ctx, mt_staging_addr(&pager->staging, slot),
+					  mt_region_addr(region, next),
+					  (uint64_t)room << MT_PAGE_SHIFT, false, &bytes);
+		got = bytes >> MT_PAGE_SHIFT;
+		nominate_mark(pager, next, slot, got);
+		for (uint64_t i = got; i < room; i++)
+			mt_staging_free_empty(&pager->staging, MT_STAGE(slot.n + i));
+		moved += (uint32_t)got;
+		done += (uint32_t)got;
+		if (outcome == MT_MEM_DONE)
+			continue;
+		if (!nominate_stopped(pager, MT_GPN(gpn.n + done), outcome))
+			break;
+		done++;
+	}
+	return moved;
+}
+
+uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
+{
+	uint32_t scan_left = NOMINATE_SCAN;
+	uint32_t moved = 0;
+
+	if (!pager->regions.count)
+		return 0;
+	while (moved < pages && scan_left) {
+		uint32_t run = hand_run(pager, MT_MIN(NOMINATE_RUN, pages - moved), &scan_left);
+		uint32_t got;
+
+		if (!run) {
+			hand_pass(pager, hand_gpn(pager));
+			scan_left -= scan_left > 0;
+			continue;
+		}
+		got = mt_nominate_run(pager, hand_gpn(pager), run);
+		moved += got;
+		hand_advance(pager, run);
+		if (!got && pager->staging.used == pager->staging.size)
+			break;
+	}
+	return moved;
+}
+
+enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool wake)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	mt_stage_t slot = MT_STAGE(mt_page_place(&pager->map, gpn));
+	uint8_t *from = mt_staging_addr(&pager->staging, slot);
+	uint8_t *to = mt_region_addr(region, gpn);
+	bool busy = mt_page_busy(&pager->map, gpn) != 0;
+	enum mt_mem_outcome outcome = MT_MEM_PINNED;
+	uint64_t bytes;
+
+	/* While someone reads the slot, or direct I/O pins it, the guest gets a copy. */
+	if (!busy)
+		outcome = pager->mem.move(pager->mem.ctx, to, from, MT_PAGE_SIZE, wake, &bytes);
+	if (outcome == MT_MEM_PINNED) {
+		outcome = pager->mem.copy(pager->mem.ctx, to, from, MT_PAGE_SIZE, &bytes);
+		if (outcome == MT_MEM_DONE && !busy)
+			mt_staging_free_full(&pager->staging, slot);
+	} else if (outcome == MT_MEM_DONE) {
+		mt_staging_free_empty(&pager->staging, slot);
+	}
+	if (outcome == MT_MEM_DONE)
+		mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
+	return outcome;
+}

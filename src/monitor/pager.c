@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pager.c - the loop of the thread that owns a VM's pages
+ *
+ * One turn: wait; read faults; take discards, commands and finished work; serve the faults; give
+ * memory up as far as needed; say what changed. The order matters in one place: discards are
+ * taken after faults were read and before they are served (discard.h says why).
+ *
+ * No turn blocks: disk transfers, compression and waiting for memory all end in a later turn.
+ */
+#include "monitor/pager.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Faults read in one turn. */
+#define PAGER_FAULTS 16U
+/* When something must be tried again but nothing will tell when. */
+#define PAGER_RETRY_MS 1
+/* Give-ups that found nothing to take: look again after this long. */
+#define PAGER_STUCK_MS 5
+
+uint64_t mt_pager_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+void mt_pager_kick(struct mt_pager *pager)
+{
+	uint64_t one = 1;
+
+	/* Fails only when the counter is at its end, and then the pager wakes anyway. */
+	if (write(pager->event_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void pager_zip_drop(void *ctx, void *addr, uint64_t bytes)
+{
+	struct mt_pager *pager = ctx;
+
+	pager->mem.drop(pager->mem.ctx, addr, bytes);
+}
+
+static void pager_zip_moved(void *ctx, mt_gpn_t gpn, mt_zref_t to)
+{
+	struct mt_pager *pager = ctx;
+
+	mt_page_moved(&pager->map, gpn, to.n);
+}
+
+/* Private memory of ours that a fork must not share; NULL when there is none to be had. */
+static void *pager_area(uint64_t bytes)
+{
+	void *area = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (area == MAP_FAILED)
+		return NULL;
+	madvise(area, bytes, MADV_DONTFORK);
+	return area;
+}
+
+/* The same, aligned to @align (a power of two, more than a page). */
+static void *pager_area_aligned(uint64_t bytes, uint64_t align)
+{
+	uint8_t *area = pager_area(bytes + align);
+	uint64_t skip;
+
+	if (!area)
+		return NULL;
+	skip = mt_align_up((uint64_t)(uintptr_t)area, align) - (uint64_t)(uintptr_t)area;
+	if (skip)
+		munmap(area, skip);
+	if (align - skip)
+		munmap(area + skip + bytes, align - skip);
+	return area + skip;
+}
+
+static int pager_init_areas(struct mt_pager *pager)
+{
+	pager->zip_arena_bytes = mt_align_up(pager->zip_arena_bytes, 1 << 16);
+	pager->zip_arena = pager_area_aligned(pager->zip_arena_bytes, 1 << 16);
+	pager->nursery = pager_area_aligned(MT_NURSERY_SLOTS * MT_HUGE_SIZE, MT_HUGE_SIZE);
+	pager->bounce = pager_area(MT_AROUND_MAX * MT_PAGE_SIZE);
+	pager->zeros = pager_area(MT_AROUND_MAX * MT_PAGE_SIZE);
+	if (!pager->zip_arena || !pager->nursery || !pager->bounce || !pager->zeros)
+		return -ENOMEM;
+	madvise(pager->zip_arena, pager->zip_arena_bytes, MADV_NOHUGEPAGE);
+	madvise(pager->zeros, MT_AROUND_MAX * MT_PAGE_SIZE, MADV_NOHUGEPAGE);
+	madvise(pager->nursery, MT_NURSERY_SLOTS * MT_HUGE_SIZE, MADV_HUGEPAGE);
+	for (uint32_t i = 0; i < MT_SWAP_OPS; i++) {
+		pager->swap_op[i].buffer = pager_area(MT_SWAP_RUN * MT_PAGE_SIZE);
+		if (!pager->swap_op[i].buffer)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void pager_unmap(void *area, uint64_t bytes)
+{
+	if (area)
+		munmap(area, bytes);
+}
+
+int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
+{
+	struct mt_zip_env env;
+	int rc;
+
+	mt_discards_init(&pager->discards);
+	mt_commands_init(&pager->commands);
+	pager->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pager->event_fd < 0)
+		return -errno;
+	rc = mt_map_init(&pager->map);
+	if (!rc)
+		rc = pager_init_areas(pager);
+	if (!rc)
+		rc = mt_staging_init(&pager->staging, staging, staging_slots, &pager->mem);
+	if (rc)
+		return rc;
+	env = (struct mt_zip_env){.base = pager->zip_arena,
+				  .bytes = pager->zip_arena_bytes,
+				  .ctx = pager,
+				  .drop = pager_zip_drop,
+				  .moved = pager_zip_moved};
+	rc = mt_zip_new(&env, &pager->zip);
+	if (rc)
+		return rc;
+	pager->fixed_bytes = sizeof(*pager) + mt_slots_held_bytes(pager->staging.slots) +
+			     MT_SWAP_OPS * MT_SWAP_RUN * MT_PAGE_SIZE;
+	pager->helper.idle_work = mt_nursery_fill;
+	pager->helper.idle_ctx = pager;
+	return mt_helper_start(&pager->helper, pager->event_fd);
+}
+
+void mt_pager_fini(struct mt_pager *pager)
+{
+	mt_helper_stop(&pager->helper);
+	mt_swap_io_free(&pager->swap);
+	mt_slots_free(pager->slots);
+	mt_zip_free(pager->zip);
+	mt_staging_fini(&pager->staging);
+	mt_map_fini(&pager->map);
+	pager_unmap(pager->zip_arena, pager->zip_arena_bytes);
+	pager_unmap(pager->nursery, MT_NURSERY_SLOTS * MT_HUGE_SIZE);
+	pager_unmap(pager->bounce, MT_AROUND_MAX * MT_PAGE_SIZE);
+	pager_unmap(pager->zeros, MT_AROUND_MAX * MT_PAGE_SIZE);
+	for (uint32_t i = 0; i < MT_SWAP_OPS; i++)
+		pager_unmap(pager->swap_op[i].buffer, MT_SWAP_RUN * MT_PAGE_SIZE);
+	if (pager->event_fd > 0)
+		close(pager->event_fd);
+	mt_commands_fini(&pager->commands);
+}
+
+static void pager_put(struct mt_pager *pager, enum mt_counter id, uint64_t value)
+{
+	atomic_store_explicit(&pager->counter[id], value, memory_order_relaxed);
+}
+
+/* Makes the page counts visible to other threads. */
+static void pager_publish(struct mt_pager *pager)
+{
+	uint64_t held = mt_room_held_pages(pager);
+	uint64_t memsize = 0;
+
+	for (uint32_t i = 0; i < MT_PAGE_STATES; i++)
+		memsize += pager->map.pages[i];
+	pager_put(pager, MT_C_MEMSIZE, memsize);
+	pager_put(pager, MT_C_RESIDENT, pager->map.pages[MT_PAGE_RESIDENT]);
+	pager_put(pager, MT_C_NOMINATED, pager->map.pages[MT_PAGE_NOMINATED]);
+	pager_put(pager, MT_C_ZERO, pager->map.pages[MT_PAGE_ZERO]);
+	pager_put(pager, MT_C_ZIPPED, pager->map.pages[MT_PAGE_ZIPPED]);
+	pager_put(pager, MT_C_SWAPPED, pager->map.pages[MT_PAGE_SWAPPED]);
+	pager_put(pager, MT_C_RELEASED, pager->map.pages[MT_PAGE_RELEASED]);
+	pager_put(pager, MT_C_UNTOUCHED, pager->map.pages[MT_PAGE_UNTOUCHED]);
+	pager_put(pager, MT_C_FAILED, pager->map.pages[MT_PAGE_FAILED]);
+	pager_put(pager, MT_C_ZIP_HELD, mt_zip_held_bytes(pager->zip));
+	pager_put(pager, MT_C_ZIP_STORED, mt_zip_stored_bytes(pager->zip));
+	pager_put(pager, MT_C_OVERHEAD, mt_room_overhead_bytes(pager));
+	pager_put(pager, MT_C_HELD, held);
+	if (held > atomic_load_explicit(&pager->counter[MT_C_HELD_MAX], memory_order_relaxed))
+		pager_put(pager, MT_C_HELD_MAX, held);
+	pager_put(pager, MT_C_SWAP_SLOTS, pager->slots ? mt_slots_capacity(pager->slots) : 0);
+}
+
+static void pager_wait(struct mt_pager *pager, int timeout_ms)
+{
+	struct pollfd fds[2] = {{.fd = pager->fault_fd, .events = POLLIN},
+				{.fd = pager->event_fd, .events = POLLIN}};
+	uint64_t drained;
+
+	/* With every waiting place taken, faults stay in the kernel until one is free. */
+	if (pager->waiters + PAGER_FAULTS > MT_WAITERS_MAX)
+		fds[0].fd = -1;
+	if (poll(fds, 2, timeout_ms) <= 0 || !(fds[1].revents & POLLIN))
+		return;
+	/* Nothing to read means that it was read before: fine. */
+	if (read(pager->event_fd, &drained, sizeof(drained)) < 0)
+		return;
+}
+
+/* Serves what was just read, then gives memory up. Return: how long the next turn may wait. */
+static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, int count,
+		       bool commands_left)
+{
+	uint32_t for_kernel = 0;
+	bool more;
+
+	if (pager->waiters)
+		for_kernel = mt_fault_retry(pager);
+	for (int i = 0; i < count; i++)
+		mt_fault_new(pager, &faults[i]);
+	more = mt_reclaim_step(pager);
+	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
+		for_kernel++;
+	mt_room_return_grant(pager);
+	mt_nursery_update(pager);
+	mt_staging_flush(&pager->staging);
+	pager_publish(pager);
+	if (more)
+		return 0;
+	if (for_kernel || commands_left)
+		return PAGER_RETRY_MS;
+	return pager->waiters || mt_room_excess_pages(pager) ? PAGER_STUCK_MS : -1;
+}
+
+int mt_pager_step(struct mt_pager *pager, int timeout_ms)
+{
+	struct mt_fault faults[PAGER_FAULTS];
+	int count = 0, next_ms;
+	bool commands_left;
+
+	pager_wait(pager, timeout_ms);
+	/* Odd from here on; sequentially consistent, see mt_discard(). */
+	atomic_fetch_add(&pager->batch, 1);
+	if (pager->waiters + PAGER_FAULTS <= MT_WAITERS_MAX)
+		count = pager->mem.read_faults(pager->mem.ctx, faults, PAGER_FAULTS);
+	mt_discards_drain(pager);
+	mt_swap_collect(pager);
+	mt_reclaim_collect(pager);
+	commands_left = mt_commands_run(pager);
+	next_ms = pager_serve(pager, faults, count, commands_left);
+	atomic_fetch_add(&pager->batch, 1);
+	return next_ms;
+}
+
+void mt_pager_run(struct mt_pager *pager, _Atomic bool *stop)
+{
+	int timeout_ms = 0;
+
+	while (!atomic_load_explicit(stop, memory_order_acquire))
+		timeout_ms = mt_pager_step(pager, timeout_ms);
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pager.h - the pager of one VM: what its files share
+ *
+ * The pager is one thread that owns everything about a VM's pages: map, staging, stores, faults.
+ * Its parts are files of their own (list below), which share this structure and are called from
+ * the pager thread only, unless a function says otherwise. Other threads reach the pager through
+ * four doors, each with its own rule: commands (command.h), discards (discard.h), the grant and
+ * target (atomics here), and the kick.
+ *
+ *   pager.c     the loop            fault.c     serve one fault
+ *   nominate.c  move pages out      reclaim.c   how much, when; jobs to the helper and back
+ *   helper.c    compress (a thread) swap_out.c  pages to the swap file
+ *   swap_in.c   pages from it       room.c      what is held, what may be held
+ *   nursery.c   large pages ready for first touches
+ *   audit.c     check every invariant
+ */
+#ifndef MT_MONITOR_PAGER_H
+#define MT_MONITOR_PAGER_H
+
+#include "base/hist.h"
+#include "monitor/command.h"
+#include "monitor/discard.h"
+#include "monitor/helper.h"
+#include "monitor/mem_ops.h"
+#include "monitor/page_map.h"
+#include "monitor/region.h"
+#include "monitor/staging.h"
+#include "monitor/stream.h"
+#include "monitor/swap_io.h"
+#include "monitor/swap_slots.h"
+#include "monitor/zip_store.h"
+#include "wire/counters.h"
+
+#include <stdatomic.h>
+
+/* Faults that may wait at once; one thread waits on one page, so this bounds a VMM's threads. */
+#define MT_WAITERS_MAX 1024
+/* Most pages brought in by one fault, and the size of the pager's bounce buffer. */
+#define MT_AROUND_MAX 16U
+/* Pages of one swap transfer. */
+#define MT_SWAP_RUN 16U
+/* Swap transfers under way at once; each has a buffer of MT_SWAP_RUN pages. */
+#define MT_SWAP_OPS 8U
+/* Large pages kept ready for first touches. */
+#define MT_NURSERY_SLOTS 2U
+
+/* A fault that could not be served at once. */
+struct mt_waiter {
+	struct mt_fault fault;
+	uint64_t since_ns;
+	int outcome; /* enum mt_fault_outcome: what it waits for */
+};
+
+enum mt_swap_kind {
+	MT_SWAP_FREE,
+	MT_SWAP_FROM_STAGING, /* writes nominated pages straight from staging */
+	MT_SWAP_FROM_ZIP,     /* writes pages that leave the zip store, unpacked in the buffer */
+	MT_SWAP_READ,
+};
+
+/* One transfer to or from the swap file. */
+struct mt_swap_op {
+	enum mt_swap_kind kind;
+	uint32_t count;
+	uint64_t ticket;	     /* the pages' busy ticket (not for reads) */
+	mt_slot_t slot;		     /* first of the run */
+	mt_stage_t stage;	     /* first of the run (FROM_STAGING) */
+	mt_gpn_t gpn[MT_SWAP_RUN];
+	uint64_t sum[MT_SWAP_RUN];   /* checksums as written */
+	uint8_t *buffer;	     /* MT_SWAP_RUN pages */
+};
+
+/* Why the only copy of a page is gone; told to people. */
+struct mt_page_loss {
+	mt_gpn_t gpn;
+	mt_slot_t slot;
+	int error; /* -EIO, or -EBADMSG for a wrong checksum */
+};
+
+struct mt_pager {
+	struct mt_mem_ops mem;
+	struct mt_page_map map;
+	struct mt_regions regions;
+	struct mt_staging staging;
+	struct mt_zip_store *zip;
+	uint8_t *zip_arena;
+	uint64_t zip_arena_bytes;
+	struct mt_slots *slots; /* NULL until there is a swap file */
+	struct mt_swap_io swap;
+	struct mt_swap_op swap_op[MT_SWAP_OPS];
+	uint64_t next_ticket;
+	uint64_t swap_retry_ns; /* after a failed write: no swapping before then */
+	bool swap_one_by_one;	/* after a failed read of a run */
+
+	/* The nursery's slots are filled by the helper and emptied by the pager. */
+	uint8_t *nursery;
+	_Atomic uint32_t nursery_ready[MT_NURSERY_SLOTS];
+
+	struct mt_helper helper;
+	struct mt_commands commands;
+	struct mt_discards discards;
+	struct mt_streams streams;
+	struct mt_waiter waiter[MT_WAITERS_MAX];
+	uint32_t waiters;
+	uint32_t waiters_for_memory;
+	uint8_t *bounce; /* MT_AROUND_MAX pages */
+	uint8_t *zeros;	 /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
+
+	/* Clock hand of nomination. */
+	uint32_t hand_region;
+	uint64_t hand_page;
+	uint64_t hand_skipped; /* pages passed over since the last one taken */
+
+	/*
+	 * The grant is what was granted in all less what was returned in all. Each has one writer,
+	 * so the link thread can tell the daemon both sides of it without missing a change.
+	 */
+	_Atomic uint64_t granted_pages;	 /* link thread */
+	_Atomic uint64_t returned_pages; /* pager */
+	_Atomic uint64_t target_pages;	 /* link thread */
+	_Atomic uint32_t zip_max_pct;
+	uint64_t promised_pages; /* pages that swap reads under way will need */
+	uint64_t fixed_bytes;	 /* bookkeeping that does not grow with the guest */
+
+	int fault_fd; /* userfaultfd, to sleep on */
+	int event_fd; /* wakes the pager: commands, helper, swap, discards, grants */
+	_Atomic uint32_t batch; /* odd while the pager works, even while it sleeps */
+
+	/* Read by other threads; written by the pager only. */
+	_Atomic uint64_t counter[MT_COUNTER_MAX];
+	struct mt_hist fault_hist;
+	struct mt_page_loss loss; /* the first page lost; valid when counter[FAILED] > 0 */
+
+	/* Called by the pager when something is to be told to the daemon: returned_pages, losses. */
+	void (*notify)(void *ctx);
+	void *notify_ctx;
+};
+
+static inline void mt_count(struct mt_pager *pager, enum mt_counter id, uint64_t more)
+{
+	uint64_t value = atomic_load_explicit(&pager->counter[id], memory_order_relaxed);
+
+	atomic_store_explicit(&pager->counter[id], value + more, memory_order_relaxed);
+}
+
+/* pager.c */
+
+/** mt_pager_kick() - wake the pager to look at its doors; any thread, signal-safe */
+void mt_pager_kick(struct mt_pager *pager);
+
+/** mt_pager_now_ns() - monotonic clock */
+uint64_t mt_pager_now_ns(void);
+
+/**
+ * mt_pager_init() - make the pager's own areas; @pager is zeroed but for mem, notify and settings
+ * @staging: range for @staging_slots pages, registered for faults (borrowed)
+ *
+ * Return: 0 or -errno; on failure mt_pager_fini() is still to be called.
+ */
+MT_MUST_CHECK int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots);
+void mt_pager_fini(struct mt_pager *pager);
+
+/** mt_pager_run() - step until *@stop; the body of the pager's thread */
+void mt_pager_run(struct mt_pager *pager, _Atomic bool *stop);
+
+/**
+ * mt_pager_step() - one turn: wait at most @timeout_ms (-1: for ever), then do what is to be done
+ * Return: how long the next turn may wait.
+ */
+int mt_pager_step(struct mt_pager *pager, int timeout_ms);
+
+/* fault.c */
+
+enum mt_fault_outcome {
+	MT_FAULT_SERVED,
+	MT_FAULT_WAITS_MEMORY,
+	MT_FAULT_WAITS_SWAP,
+	MT_FAULT_WAITS_KERNEL, /* the address space is changing; try again soon */
+	MT_FAULT_STUCK,	       /* the page is FAILED: the thread is left where it is */
+};
+
+/** mt_fault_serve() - give whoever touched it the page; @again: asked for it before */
+enum mt_fault_outcome mt_fault_serve(struct mt_pager *pager, const struct mt_fault *fault,
+				     bool again);
+
+/** mt_fault_new() - a fault just read from the kernel: serve it or have it wait */
+void mt_fault_new(struct mt_pager *pager, const struct mt_fault *fault);
+
+/** mt_fault_retry() - try those that wait again. Return: how many still wait for the kernel. */
+uint32_t mt_fault_retry(struct mt_pager *pager);
+
+/* room.c */
+
+/** mt_room_grant_pages() - machine memory that may be held now; any thread */
+uint64_t mt_room_grant_pages(const struct mt_pager *pager);
+
+/** mt_room_held_pages() - machine memory held now, in pages, all counted */
+uint64_t mt_room_held_pages(const struct mt_pager *pager);
+
+/** mt_room_for() - may @pages more be held now? */
+bool mt_room_for(struct mt_pager *pager, uint64_t pages);
+
+/** mt_room_left_pages() - pages until the grant is used up; 0 when it is */
+uint64_t mt_room_left_pages(struct mt_pager *pager);
+
+/** mt_room_excess_pages() - pages to be given up to be where we are steered to; 0 when there */
+uint64_t mt_room_excess_pages(struct mt_pager *pager);
+
+/** mt_room_return_grant() - lower the grant towards the target as far as holdings allow */
+void mt_room_return_grant(struct mt_pager *pager);
+
+/** mt_room_zip_max_bytes() - most memory the zip store may hold now */
+uint64_t mt_room_zip_max_bytes(const struct mt_pager *pager);
+
+/** mt_room_overhead_bytes() - bookkeeping memory */
+uint64_t mt_room_overhead_bytes(const struct mt_pager *pager);
+
+/* nominate.c */
+
+/** mt_nominate_some() - move up to @pages cold pages to staging. Return: how many were moved. */
+uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages);
+
+/** mt_nominate_run() - move up to @pages pages from @gpn on, all RESIDENT. Return: how many. */
+uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages);
+
+/** mt_nominate_undo() - put a NOMINATED page back into its place without anyone having touched it */
+enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool wake);
+
+/* reclaim.c */
+
+/**
+ * mt_reclaim_step() - one round of giving memory up, as far as it can go without waiting
+ * Return: true when there is more to do right now.
+ */
+bool mt_reclaim_step(struct mt_pager *pager);
+
+/** mt_reclaim_collect() - take in what the helper has finished */
+void mt_reclaim_collect(struct mt_pager *pager);
+
+/* swap_out.c */
+
+/**
+ * mt_swap_out_staged() - write @count nominated, busy pages from consecutive staging slots
+ * Return: pages whose write is under way, from the first on; 0 when no swap is to be had now.
+ */
+uint32_t mt_swap_out_staged(struct mt_pager *pager, const mt_gpn_t *gpn, mt_stage_t first,
+			    uint32_t count);
+
+/** mt_swap_out_oldest() - start moving the zip store's oldest pages to swap. Return: how many. */
+uint32_t mt_swap_out_oldest(struct mt_pager *pager);
+
+/** mt_swap_out_done() - a write has ended with @result */
+void mt_swap_out_done(struct mt_pager *pager, struct mt_swap_op *op, int result);
+
+/** mt_swap_op_get() - an unused transfer, or NULL when all are under way */
+struct mt_swap_op *mt_swap_op_get(struct mt_pager *pager, enum mt_swap_kind kind);
+
+/** mt_swap_collect() - take in finished transfers. Return: true when there were any. */
+bool mt_swap_collect(struct mt_pager *pager);
+
+/* swap_in.c */
+
+/** mt_swap_in_start() - read page @gpn, and @around pages after it that lie right behind in the file */
+enum mt_fault_outcome mt_swap_in_start(struct mt_pager *pager, mt_gpn_t gpn, uint32_t around);
+
+/** mt_swap_in_done() - a read has ended with @result */
+void mt_swap_in_done(struct mt_pager *pager, struct mt_swap_op *op, int result);
+
+/** mt_swap_in_forget() - a page that is being read was given up: drop it from the transfer */
+void mt_swap_in_forget(struct mt_pager *pager, mt_gpn_t gpn);
+
+/* discard.c */
+
+/** mt_discard_range() - the guest gave these pages up: free every copy of them */
+void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
+
+/* nursery.c */
+
+/** mt_nursery_take() - serve a first touch with a whole large page, if there is one and room */
+bool mt_nursery_take(struct mt_pager *pager, const struct mt_region *region, mt_gpn_t gpn);
+
+/** mt_nursery_update() - have empty slots filled while there is plenty, drop them when there isn't */
+void mt_nursery_update(struct mt_pager *pager);
+
+/** mt_nursery_fill() - helper thread: fill one slot that was asked for. Return: was there one? */
+bool mt_nursery_fill(void *ctx);
+
+/** mt_nursery_pages() - memory the nursery holds */
+uint64_t mt_nursery_pages(const struct mt_pager *pager);
+
+/* audit.c */
+
+/** mt_audit() - check every invariant. Return: violations; the first in words in @text. */
+uint64_t mt_audit(struct mt_pager *pager, uint64_t *ret_pages, char *text, size_t text_bytes);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reclaim.c - give memory up: how much, when, and the way of a page out
+ *
+ *   resident ──nominate──▶ nominated list ──job──▶ helper: zero? compress ──▶ ZERO
+ *       ▲                     │    (oldest first)                       ├──▶ zip store
+ *       └──── touched ◀───────┴──── did not shrink, or store full ──────┴──▶ swap file
+ *
+ * While more is held than we are steered to, pages are nominated until a certain number waits in
+ * staging, and the oldest of them go to the helper. Those that wait are a second chance for pages
+ * in use: they come back at the cost of a fault, without a copy. The more may be held, the more
+ * may wait.
+ *
+ * Everything here takes one step at a time and never waits: the pager serves faults in between.
+ */
+#include "monitor/pager.h"
+
+/* How many pages wait for their second chance: 1/32 of what is held, within bounds. */
+#define RECLAIM_WAIT_SHIFT     5
+#define RECLAIM_WAIT_MIN_PAGES 128U
+/* Nominated in one step. */
+#define RECLAIM_STEP_PAGES     64U
+/* The zip store starts to pass pages on to swap this much before it is full. */
+#define RECLAIM_ZIP_EARLY_BYTES (256U << 10)
+
+static uint64_t reclaim_wait_pages(const struct mt_pager *pager)
+{
+	uint64_t wait = mt_room_held_pages(pager) >> RECLAIM_WAIT_SHIFT;
+
+	wait = MT_MAX(wait, RECLAIM_WAIT_MIN_PAGES);
+	return MT_MIN(wait, pager->staging.size / 2);
+}
+
+/* Pages that are on their way out already: handed to the helper or being written from staging. */
+static uint64_t reclaim_under_way_pages(const struct mt_pager *pager)
+{
+	return pager->map.pages[MT_PAGE_NOMINATED] - pager->map.nominated.count;
+}
+
+/* Hands the oldest nominated pages to the helper. Return: pages handed over. */
+static uint32_t reclaim_dispatch(struct mt_pager *pager, uint64_t most)
+{
+	struct mt_job *job = mt_helper_job(&pager->helper, MT_JOB_IDLE);
+
+	if (!job)
+		return 0;
+	job->ticket = ++pager->next_ticket;
+	job->count = 0;
+	while (job->count < MT_MIN(most, MT_JOB_PAGES) && pager->map.nominated.count) {
+		mt_gpn_t gpn = pager->map.nominated.head;
+		mt_stage_t slot = MT_STAGE(mt_page_place(&pager->map, gpn));
+
+		mt_page_busy_set(&pager->map, gpn, job->ticket);
+		job->gpn[job->count] = gpn;
+		job->slot[job->count] = slot;
+		job->page[job->count] = mt_staging_addr(&pager->staging, slot);
+		job->count++;
+	}
+	if (job->count)
+		mt_helper_submit(&pager->helper, job);
+	return job->count;
+}
+
+/* Does page @i of a finished job still wait for its result? */
+static bool job_page_current(const struct mt_pager *pager, const struct mt_job *job, uint32_t i)
+{
+	mt_gpn_t gpn = job->gpn[i];
+
+	return mt_region_of_gpn((struct mt_regions *)&pager->regions, gpn) &&
+	       mt_page_state(&pager->map, gpn) == MT_PAGE_NOMINATED &&
+	       mt_page_busy(&pager->map, gpn) == job->ticket;
+}
+
+static bool reclaim_zip(struct mt_pager *pager, const struct mt_job *job, uint32_t i)
+{
+	const uint8_t *data = job->out + i * MT_ZIP_OBJECT_MAX;
+	uint64_t max_bytes = mt_room_zip_max_bytes(pager);
+	mt_zref_t ref;
+
+	if (job->verdict[i] != MT_JOB_SHRUNK) {
+		mt_count(pager, MT_C_ZIP_REJECTED, 1);
+		return false;
+	}
+	if (mt_zip_held_bytes_after(pager->zip, job->bytes[i]) > max_bytes)
+		return false;
+	if (mt_zip_put(pager->zip, job->gpn[i], data, job->bytes[i], &ref))
+		return false;
+	mt_page_set(&pager->map, job->gpn[i], MT_PAGE_NOMINATED, MT_PAGE_ZIPPED, ref.n);
+	mt_count(pager, MT_C_ZIP_IN, 1);
+	return true;
+}
+
+/* Pages of a job that go to swap, collected into runs of consecutive staging slots. */
+struct swap_run {
+	mt_gpn_t gpn[MT_SWAP_RUN];
+	mt_stage_t first;
+	uint32_t count;
+};
+
+/* Starts writing the run; what can't be written now waits on the nominated list as before. */
+static void swap_run_flush(struct mt_pager *pager, struct swap_run *run)
+{
+	uint32_t started = 0;
+
+	while (started < run->count) {
+		uint32_t more = mt_swap_out_staged(pager, run->gpn + started,
+						   MT_STAGE(run->first.n + started),
+						   run->count - started);
+		if (!more)
+			break;
+		started += more;
+	}
+	for (uint32_t i = started; i < run->count; i++)
+		mt_page_busy_clear(&pager->map, run->gpn[i], false);
+	run->count = 0;
+}
+
+static void swap_run_add(struct mt_pager *pager, struct swap_run *run, mt_gpn_t gpn,
+			 mt_stage_t slot)
+{
+	if (run->count == MT_SWAP_RUN || (run->count && slot.n != run->first.n + run->count))
+		swap_run_flush(pager, run);
+	if (!run->count)
+		run->first = slot;
+	run->gpn[run->count++] = gpn;
+}
+
+static void reclaim_take_job(struct mt_pager *pager, struct mt_job *job)
+{
+	struct swap_run run = {.count = 0};
+
+	for (uint32_t i = 0; i < job->count; i++) {
+		mt_gpn_t gpn = job->gpn[i];
+
+		if (!job_page_current(pager, job, i)) {
+			mt_staging_free_full(&pager->staging, job->slot[i]);
+		} else if (job->verdict[i] == MT_JOB_ZERO) {
+			mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_ZERO, 0);
+			mt_staging_free_full(&pager->staging, job->slot[i]);
+		} else if (reclaim_zip(pager, job, i)) {
+			mt_staging_free_full(&pager->staging, job->slot[i]);
+		} else {
+			swap_run_add(pager, &run, gpn, job->slot[i]);
+		}
+	}
+	swap_run_flush(pager, &run);
+	mt_staging_flush(&pager->staging);
+	atomic_store_explicit(&job->phase, MT_JOB_IDLE, memory_order_relaxed);
+}
+
+void mt_reclaim_collect(struct mt_pager *pager)
+{
+	struct mt_job *job;
+
+	while ((job = mt_helper_job(&pager->helper, MT_JOB_DONE)))
+		reclaim_take_job(pager, job);
+}
+
+/* Keeps some room in the zip store, so that fresh pages find a place at once. */
+static void reclaim_ease_zip(struct mt_pager *pager)
+{
+	uint64_t max_bytes = mt_room_zip_max_bytes(pager);
+	uint64_t early = MT_MIN(max_bytes / 8, RECLAIM_ZIP_EARLY_BYTES);
+
+	while (mt_zip_held_bytes(pager->zip) > max_bytes - early && mt_swap_out_oldest(pager))
+		;
+}
+
+bool mt_reclaim_step(struct mt_pager *pager)
+{
+	uint64_t excess = mt_room_excess_pages(pager);
+	uint64_t wait, under_way;
+	uint32_t nominated = 0, sent;
+	bool urgent = pager->waiters_for_memory > 0;
+
+	reclaim_ease_zip(pager);
+	if (!excess && !urgent)
+		return false;
+	excess = MT_MAX(excess, MT_JOB_PAGES);
+	wait = reclaim_wait_pages(pager);
+	under_way = reclaim_under_way_pages(pager);
+	if (pager->map.nominated.count < wait)
+		nominated = mt_nominate_some(pager, RECLAIM_STEP_PAGES);
+	if (under_way >= excess)
+		return nominated > 0;
+	if (pager->map.nominated.count <= wait / 2 && nominated && !urgent)
+		return true;
+	sent = reclaim_dispatch(pager, excess - under_way);
+	return nominated || sent;
+}

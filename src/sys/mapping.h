@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* mapping.h - what kind of memory a range of this process is, as /proc/self/smaps tells */
+#ifndef MT_SYS_MAPPING_H
+#define MT_SYS_MAPPING_H
+
+#include "base/compiler.h"
+
+enum mt_mapping {
+	MT_MAPPING_ANON,   /* private anonymous, readable and writable: what we manage */
+	MT_MAPPING_SHARED, /* shared memory or a shared file mapping */
+	MT_MAPPING_FILE,   /* private mapping of a file */
+	MT_MAPPING_HUGETLB,
+	MT_MAPPING_LOCKED, /* mlock()ed */
+	MT_MAPPING_OTHER,  /* not mapped, or not readable and writable throughout */
+};
+
+/** mt_mapping_kind() - the worst kind found in the range. Return: it; OTHER when /proc can't tell. */
+enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes);
+
+#endif

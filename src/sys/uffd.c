@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffd.c - thin wrappers of userfaultfd's ioctls; errno ends here
+ *
+ * Any of them may do part of a range: the kernel then says how much and EAGAIN, and only asking
+ * again for the rest tells why it stopped. So each operation loops until all is done or an error
+ * stands alone.
+ */
+#include "sys/uffd.h"
+#include "sys/linux_compat.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* The thread annotations of fault service: the kernel's wake-up orders the two sides. */
+#if defined(__SANITIZE_THREAD__)
+#define UFFD_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UFFD_TSAN 1
+#endif
+#endif
+#ifdef UFFD_TSAN
+void __tsan_release(void *addr);
+#define uffd_publish(addr) __tsan_release(addr)
+#else
+#define uffd_publish(addr) ((void)(addr))
+#endif
+
+/* Times an EAGAIN without progress is taken for a passing one. */
+#define UFFD_RETRIES 64
+
+static enum mt_mem_outcome uffd_outcome(int error)
+{
+	switch (error) {
+	case 0:
+		return MT_MEM_DONE;
+	case EEXIST:
+		return MT_MEM_EXISTS;
+	case EBUSY:
+		return MT_MEM_PINNED;
+	case ENOENT:
+		return MT_MEM_ABSENT;
+	case EAGAIN:
+		return MT_MEM_RETRY;
+	case ESRCH:
+	case EINVAL:
+	case EFAULT:
+		return MT_MEM_GONE;
+	default:
+		return MT_MEM_FAILED;
+	}
+}
+
+static enum mt_mem_outcome uffd_op_copy(void *ctx, void *to, const void *from, uint64_t bytes,
+					uint64_t *ret_done)
+{
+	const struct mt_uffd *uffd = ctx;
+	uint64_t done = 0;
+	int retries = 0, error = 0;
+
+	uffd_publish(to);
+	while (done < bytes && retries < UFFD_RETRIES) {
+		struct uffdio_copy copy = {.dst = (uintptr_t)to + done,
+					   .src = (uintptr_t)from + done,
+					   .len = bytes - done};
+
+		error = ioctl(uffd->fd, UFFDIO_COPY, &copy) ? errno : 0;
+		if (copy.copy > 0) {
+			done += (uint64_t)copy.copy;
+			error = 0;
+		} else if (error == EAGAIN) {
+			retries++;
+		} else if (error) {
+			break;
+		}
+	}
+	*ret_done = done;
+	return uffd_outcome(error);
+}
+
+static enum mt_mem_outcome uffd_op_move(void *ctx, void *to, void *from, uint64_t bytes, bool wake,
+					uint64_t *ret_done)
+{
+	const struct mt_uffd *uffd = ctx;
+	uint64_t done = 0;
+	int retries = 0, error = 0;
+
+	uffd_publish(to);
+	while (done < bytes && retries < UFFD_RETRIES) {
+		struct uffdio_move move = {.dst = (uintptr_t)to + done,
+					   .src = (uintptr_t)from + done,
+					   .len = bytes - done,
+					   .mode = wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE};
+
+		error = ioctl(uffd->fd, UFFDIO_MOVE, &move) ? errno : 0;
+		if (move.move > 0) {
+			done += (uint64_t)move.move;
+			error = 0;
+		} else if (error == EAGAIN) {
+			retries++;
+		} else if (error) {
+			break;
+		}
+	}
+	*ret_done = done;
+	return uffd_outcome(error);
+}
+
+static void uffd_op_wake(void *ctx, void *addr, uint64_t bytes)
+{
+	const struct mt_uffd *uffd = ctx;
+	struct uffdio_range range = {.start = (uintptr_t)addr, .len = bytes};
+
+	uffd_publish(addr);
+	/* Fails only for a range that is not there any more; then nobody waits in it. */
+	(void)ioctl(uffd->fd, UFFDIO_WAKE, &range);
+}
+
+static void uffd_op_drop(void *ctx, void *addr, uint64_t bytes)
+{
+	(void)ctx;
+	(void)madvise(addr, bytes, MADV_DONTNEED);
+}
+
+static int uffd_op_present(void *ctx, void *addr, uint32_t pages, bool *present)
+{
+	const struct mt_uffd *uffd = ctx;
+	uint64_t entry[64];
+	uint64_t at = (uint64_t)(uintptr_t)addr >> MT_PAGE_SHIFT;
+
+	for (uint32_t done = 0; done < pages;) {
+		uint32_t count = pages - done < 64 ? pages - done : 64;
+		ssize_t want = (ssize_t)(count * sizeof(*entry));
+
+		if (pread(uffd->pagemap_fd, entry, (size_t)want,
+			  (off_t)((at + done) * sizeof(*entry))) != want)
+			return -EIO;
+		/* Bit 63: in memory; bit 62: in the kernel's swap. */
+		for (uint32_t i = 0; i < count; i++)
+			present[done + i] = (entry[i] >> 62) != 0;
+		done += count;
+	}
+	return 0;
+}
+
+static int uffd_op_read_faults(void *ctx, struct mt_fault *faults, uint32_t max)
+{
+	const struct mt_uffd *uffd = ctx;
+	struct uffd_msg msg[16];
+	uint32_t room = max < 16 ? max : 16;
+	ssize_t got = read(uffd->fd, msg, room * sizeof(*msg));
+	int count = 0;
+
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	for (size_t i = 0; i < (size_t)got / sizeof(*msg); i++) {
+		if (msg[i].event != UFFD_EVENT_PAGEFAULT)
+			continue;
+		faults[count++] = (struct mt_fault){
+			.addr = msg[i].arg.pagefault.address,
+			.tid = msg[i].arg.pagefault.feat.ptid,
+			.write = msg[i].arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE,
+		};
+	}
+	return count;
+}
+
+int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
+{
+	struct uffdio_api api = {.api = UFFD_API,
+				 .features = UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID};
+	int rc;
+
+	uffd->pagemap_fd = -1;
+	uffd->fd = ioctl(device_fd, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	if (uffd->fd < 0)
+		return mt_err_set(err, -errno, "userfaultfd: %s", strerror(errno));
+	if (ioctl(uffd->fd, UFFDIO_API, &api)) {
+		rc = mt_err_set(err, -EOPNOTSUPP,
+				"this kernel cannot move pages (UFFDIO_MOVE): Linux 6.8 or newer is needed");
+		goto fail;
+	}
+	uffd->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (uffd->pagemap_fd < 0) {
+		rc = mt_err_set(err, -errno, "open /proc/self/pagemap: %s", strerror(errno));
+		goto fail;
+	}
+	return 0;
+fail:
+	close(uffd->fd);
+	uffd->fd = -1;
+	return rc;
+}
+
+void mt_uffd_close(struct mt_uffd *uffd)
+{
+	if (uffd->fd >= 0)
+		close(uffd->fd);
+	if (uffd->pagemap_fd >= 0)
+		close(uffd->pagemap_fd);
+	uffd->fd = -1;
+	uffd->pagemap_fd = -1;
+}
+
+int mt_uffd_register(struct mt_uffd *uffd, void *addr, uint64_t bytes, struct mt_err *err)
+{
+	struct uffdio_register reg = {.range = {.start = (uintptr_t)addr, .len = bytes},
+				      .mode = UFFDIO_REGISTER_MODE_MISSING};
+	const uint64_t needed = (uint64_t)1 << _UFFDIO_COPY | (uint64_t)1 << _UFFDIO_MOVE |
+				(uint64_t)1 << _UFFDIO_WAKE;
+
+	if (ioctl(uffd->fd, UFFDIO_REGISTER, &reg))
+		return mt_err_set(err, -errno, "register guest memory with userfaultfd: %s",
+				  errno == EBUSY ? "somebody else watches it already"
+						 : strerror(errno));
+	if ((reg.ioctls & needed) == needed)
+		return 0;
+	mt_uffd_unregister(uffd, addr, bytes);
+	return mt_err_set(err, -EMEDIUMTYPE,
+			  "this kind of memory cannot be moved; private anonymous memory can");
+}
+
+int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes)
+{
+	struct uffdio_range range = {.start = (uintptr_t)addr, .len = bytes};
+
+	return ioctl(uffd->fd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
+void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
+{
+	*ret_ops = (struct mt_mem_ops){
+		.copy = uffd_op_copy,
+		.move = uffd_op_move,
+		.wake = uffd_op_wake,
+		.drop = uffd_op_drop,
+		.present = uffd_op_present,
+		.read_faults = uffd_op_read_faults,
+		.ctx = uffd,
+	};
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffd.h - userfaultfd: the pager's memory operations, for real
+ *
+ * Implements monitor/mem_ops.h on one userfaultfd. A closed userfaultfd makes the pages that are
+ * out read as zeros, so mt_uffd_close() belongs to the very end.
+ */
+#ifndef MT_SYS_UFFD_H
+#define MT_SYS_UFFD_H
+
+#include "base/err.h"
+#include "monitor/mem_ops.h"
+
+struct mt_uffd {
+	int fd;
+	int pagemap_fd; /* /proc/self/pagemap */
+};
+
+/**
+ * mt_uffd_open() - make this process's userfaultfd
+ * @device_fd: /dev/userfaultfd, opened by whoever may (borrowed)
+ *
+ * Return: 0; -EOPNOTSUPP when the kernel can't move pages; another -errno.
+ */
+MT_MUST_CHECK int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err);
+
+void mt_uffd_close(struct mt_uffd *uffd);
+
+/** mt_uffd_register() - from now on, touches of absent pages in the range are faults for us */
+MT_MUST_CHECK int mt_uffd_register(struct mt_uffd *uffd, void *addr, uint64_t bytes,
+				   struct mt_err *err);
+
+/** mt_uffd_unregister() - absent pages read as zeros again, waiting threads are woken */
+int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes);
+
+/** mt_uffd_mem_ops() - the table; @uffd is borrowed for as long as it is used */
+void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops);
+
+#endif
