@@ -39,7 +39,7 @@
 /* Most pages brought in by one fault, and the size of the pager's bounce buffer. */
 #define MT_AROUND_MAX 16U
 /* Pages of one swap transfer. */
-#define MT_SWAP_RUN 16U
+#define MT_SWAP_RUN 8U
 /* Swap transfers under way at once; each has a buffer of MT_SWAP_RUN pages. */
 #define MT_SWAP_OPS 8U
 /* Large pages kept ready for first touches. */
