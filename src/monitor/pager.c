@@ -25,6 +25,8 @@
 #define PAGER_RETRY_MS 1
 /* Give-ups that found nothing to take: look again after this long. */
 #define PAGER_STUCK_MS 5
+/* Look where the guest's threads run this often; without faults for as long, run anywhere. */
+#define PAGER_PLACE_NS 4000000ULL
 
 uint64_t mt_pager_now_ns(void)
 {
@@ -209,6 +211,23 @@ static void pager_wait(struct mt_pager *pager, int timeout_ms)
 		return;
 }
 
+/* Follows the threads that fault, and lets go when there is only background work to do. */
+static void pager_place(struct mt_pager *pager, const struct mt_fault *faults, int count)
+{
+	uint64_t now_ns = mt_pager_now_ns();
+
+	if (count > 0) {
+		pager->served_ns = now_ns;
+		if (now_ns - pager->placed_ns < PAGER_PLACE_NS)
+			return;
+		pager->mem.place(pager->mem.ctx, faults[count - 1].tid);
+		pager->placed_ns = now_ns;
+	} else if (pager->placed_ns && now_ns - pager->served_ns > PAGER_PLACE_NS) {
+		pager->mem.place(pager->mem.ctx, 0);
+		pager->placed_ns = 0;
+	}
+}
+
 /* Serves what was just read, then gives memory up. Return: how long the next turn may wait. */
 static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, int count,
 		       bool commands_left)
@@ -220,6 +239,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		for_kernel = mt_fault_retry(pager);
 	for (int i = 0; i < count; i++)
 		mt_fault_new(pager, &faults[i]);
+	pager_place(pager, faults, count);
 	more = mt_reclaim_step(pager);
 	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
 		for_kernel++;

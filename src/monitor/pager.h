@@ -123,6 +123,10 @@ struct mt_pager {
 	uint64_t promised_pages; /* pages that swap reads under way will need */
 	uint64_t fixed_bytes;	 /* bookkeeping that does not grow with the guest */
 
+	/* Where the pager runs: near whom it serves, while serving is what it mostly does. */
+	uint64_t placed_ns;
+	uint64_t served_ns; /* last fault */
+
 	int fault_fd; /* userfaultfd, to sleep on */
 	int event_fd; /* wakes the pager: commands, helper, swap, discards, grants */
 	_Atomic uint32_t batch; /* odd while the pager works, even while it sleeps */

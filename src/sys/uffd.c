@@ -169,6 +169,16 @@ static int uffd_op_read_faults(void *ctx, struct mt_fault *faults, uint32_t max)
 	return count;
 }
 
+static void uffd_op_place(void *ctx, uint32_t tid)
+{
+	struct mt_uffd *uffd = ctx;
+
+	if (tid)
+		mt_placement_near(&uffd->placement, tid);
+	else
+		mt_placement_free(&uffd->placement);
+}
+
 int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 {
 	struct uffdio_api api = {.api = UFFD_API,
@@ -176,6 +186,7 @@ int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 	int rc;
 
 	uffd->pagemap_fd = -1;
+	mt_placement_init(&uffd->placement);
 	uffd->fd = ioctl(device_fd, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
 	if (uffd->fd < 0)
 		return mt_err_set(err, -errno, "userfaultfd: %s", strerror(errno));
@@ -238,6 +249,7 @@ void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
 		.move = uffd_op_move,
 		.wake = uffd_op_wake,
 		.drop = uffd_op_drop,
+		.place = uffd_op_place,
 		.present = uffd_op_present,
 		.read_faults = uffd_op_read_faults,
 		.ctx = uffd,

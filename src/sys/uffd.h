@@ -10,10 +10,12 @@
 
 #include "base/err.h"
 #include "monitor/mem_ops.h"
+#include "sys/placement.h"
 
 struct mt_uffd {
 	int fd;
 	int pagemap_fd; /* /proc/self/pagemap */
+	struct mt_placement placement; /* of the thread that serves the faults */
 };
 
 /**

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* json_out.h - the objects of docs/protocol.md; each function returns a new one, owned by the caller */
+#ifndef MT_HOST_JSON_OUT_H
+#define MT_HOST_JSON_OUT_H
+
+#include "host/server.h"
+
+#include <json-c/json.h>
+
+struct json_object *mt_json_greeting(void);
+struct json_object *mt_json_ok(void);
+struct json_object *mt_json_error(const struct mt_err *err);
+struct json_object *mt_json_event(const struct mt_event *event);
+struct json_object *mt_json_checked(const struct mt_wire_checked *msg);
+struct json_object *mt_json_vm(const struct mt_vmrec *vm);
+/** mt_json_vms() - array of all VMs, sorted by name */
+struct json_object *mt_json_vms(const struct mt_server *server);
+struct json_object *mt_json_host(const struct mt_server *server);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * server.h - the daemon as one object: what all its parts share
+ *
+ * One thread. Callbacks of the loop change records, queue output and mark what is broken or has
+ * to be balanced anew; after each batch of events mt_server_sweep() acts on the marks. So nothing
+ * disappears under a function that still uses it, and a hundred messages cost one balancing.
+ */
+#ifndef MT_HOST_SERVER_H
+#define MT_HOST_SERVER_H
+
+#include "host/config.h"
+#include "host/events.h"
+#include "host/ledger.h"
+#include "host/loop.h"
+#include "host/vm.h"
+
+#define MT_VMS_MAX     1024
+#define MT_LINKS_MAX   (MT_VMS_MAX + 64) /* some may not have said hello yet */
+#define MT_CLIENTS_MAX 256
+/* Kept out of VMs' reach where possible, so that a new one can start at once. */
+#define MT_STARTER_RESERVE_PAGES MT_POLICY_START_PAGES
+#define MT_NS_PER_S  1000000000ULL
+#define MT_NS_PER_MS 1000000ULL
+
+struct mt_server {
+	struct mt_config config;
+	struct mt_loop *loop;
+	struct mt_events *events;
+	struct mt_ledger *ledger;
+	int uffd; /* /dev/userfaultfd */
+	int signal_fd;
+	int control_fd;
+	int vm_fd;
+	char vm_path[PATH_MAX];
+	struct mt_source *signal_source;
+	struct mt_source *control_source;
+	struct mt_source *vm_source;
+	bool stop;
+
+	struct mt_vmrec *vms[MT_VMS_MAX]; /* sorted by name */
+	unsigned int vm_count;
+	uint32_t last_vm_id;
+	struct mt_client *clients;
+	unsigned int client_count;
+	struct mt_link *links;
+	unsigned int link_count;
+	uint32_t last_serial;
+
+	uint64_t started_ns;
+	uint64_t held_max_pages;
+	struct mt_event_rate rate; /* of peers that have no VM */
+
+	bool balance_due;
+	char balance_why[MT_WIRE_TEXT_MAX];
+
+	uint64_t deadline_ns;	   /* next time something may have to be given up; may be early */
+	uint64_t accept_paused_ns; /* out of descriptors until then; 0: accepting */
+	bool state_dirty;
+	uint64_t state_due_ns;
+	bool state_failed; /* said so already */
+};
+
+struct mt_server *mt_server_new(const struct mt_config *config, struct mt_err *err);
+void mt_server_free(struct mt_server *server);
+/** mt_server_run() - until SIGTERM or SIGINT */
+MT_MUST_CHECK int mt_server_run(struct mt_server *server, struct mt_err *err);
+
+/** mt_server_arm() - wake up at @deadline_ns at the latest and see what has expired */
+void mt_server_arm(struct mt_server *server, uint64_t deadline_ns);
+
+/** mt_server_pause_accept() - out of descriptors or memory: leave new peers waiting for a while */
+void mt_server_pause_accept(struct mt_server *server, uint64_t pause_ns);
+
+/** mt_server_now_ns() - monotonic, of this turn */
+uint64_t mt_server_now_ns(const struct mt_server *server);
+
+/** mt_server_room_pages() - what VMs may be promised in all, with a pool of @pool_pages */
+uint64_t mt_server_room_pages(const struct mt_server *server, uint64_t pool_pages);
+
+/** mt_server_held_pages() - what the VMs say they hold */
+uint64_t mt_server_held_pages(const struct mt_server *server);
+
+/** mt_server_event_limited() - an event that a peer can cause at will */
+void mt_server_event_limited(struct mt_server *server, struct mt_event_rate *rate,
+			     enum mt_event_level level, const char *vm, const char *text);
+
+#endif
