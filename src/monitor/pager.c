@@ -99,7 +99,7 @@ static int pager_init_areas(struct mt_pager *pager)
 	madvise(pager->zip_arena, pager->zip_arena_bytes, MADV_NOHUGEPAGE);
 	madvise(pager->zeros, MT_AROUND_MAX * MT_PAGE_SIZE, MADV_NOHUGEPAGE);
 	madvise(pager->nursery, MT_NURSERY_SLOTS * MT_HUGE_SIZE, MADV_HUGEPAGE);
-	for (uint32_t i = 0; i < MT_SWAP_OPS; i++) {
+	for (uint32_t i = 0; i < MT_SWAP_BUFFERED; i++) {
 		pager->swap_op[i].buffer = pager_area(MT_SWAP_RUN * MT_PAGE_SIZE);
 		if (!pager->swap_op[i].buffer)
 			return -ENOMEM;
@@ -139,7 +139,7 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 	if (rc)
 		return rc;
 	pager->fixed_bytes = sizeof(*pager) + mt_slots_held_bytes(pager->staging.slots) +
-			     MT_SWAP_OPS * MT_SWAP_RUN * MT_PAGE_SIZE;
+			     MT_SWAP_BUFFERED * MT_SWAP_RUN * MT_PAGE_SIZE;
 	pager->helper.idle_work = mt_nursery_fill;
 	pager->helper.idle_ctx = pager;
 	return mt_helper_start(&pager->helper, pager->event_fd);
@@ -157,7 +157,7 @@ void mt_pager_fini(struct mt_pager *pager)
 	pager_unmap(pager->nursery, MT_NURSERY_SLOTS * MT_HUGE_SIZE);
 	pager_unmap(pager->bounce, MT_AROUND_MAX * MT_PAGE_SIZE);
 	pager_unmap(pager->zeros, MT_AROUND_MAX * MT_PAGE_SIZE);
-	for (uint32_t i = 0; i < MT_SWAP_OPS; i++)
+	for (uint32_t i = 0; i < MT_SWAP_BUFFERED; i++)
 		pager_unmap(pager->swap_op[i].buffer, MT_SWAP_RUN * MT_PAGE_SIZE);
 	if (pager->event_fd > 0)
 		close(pager->event_fd);

@@ -38,10 +38,14 @@
 #define MT_WAITERS_MAX 1024
 /* Most pages brought in by one fault, and the size of the pager's bounce buffer. */
 #define MT_AROUND_MAX 16U
-/* Pages of one swap transfer. */
-#define MT_SWAP_RUN 8U
-/* Swap transfers under way at once; each has a buffer of MT_SWAP_RUN pages. */
-#define MT_SWAP_OPS 8U
+/* Pages of one swap transfer through a buffer, and of one straight from staging. */
+#define MT_SWAP_RUN	   8U
+#define MT_SWAP_STAGED_RUN 32U
+/* Swap transfers under way at once: with a buffer of MT_SWAP_RUN pages, and without one. */
+#define MT_SWAP_BUFFERED 8U
+#define MT_SWAP_OPS	 16U
+/* Pages that wait for a transfer to become free; room for the jobs of one round and the last. */
+#define MT_SWAP_QUEUE (2 * MT_JOBS * MT_JOB_PAGES)
 /* Large pages kept ready for first touches. */
 #define MT_NURSERY_SLOTS 2U
 
@@ -66,9 +70,19 @@ struct mt_swap_op {
 	uint64_t ticket;	     /* the pages' busy ticket (not for reads) */
 	mt_slot_t slot;		     /* first of the run */
 	mt_stage_t stage;	     /* first of the run (FROM_STAGING) */
-	mt_gpn_t gpn[MT_SWAP_RUN];
-	uint64_t sum[MT_SWAP_RUN];   /* checksums as written */
-	uint8_t *buffer;	     /* MT_SWAP_RUN pages */
+	mt_gpn_t gpn[MT_SWAP_STAGED_RUN];
+	uint64_t sum[MT_SWAP_STAGED_RUN]; /* checksums as written */
+	uint8_t *buffer;		  /* MT_SWAP_RUN pages; NULL for those without */
+};
+
+/* Nominated pages that are to be written to swap: busy, with a ticket of their job. Oldest first. */
+struct mt_swap_queue {
+	uint32_t count;
+	struct {
+		mt_gpn_t gpn;
+		mt_stage_t slot;
+		uint64_t ticket;
+	} page[MT_SWAP_QUEUE];
 };
 
 /* Why the only copy of a page is gone; told to people. */
@@ -89,8 +103,10 @@ struct mt_pager {
 	struct mt_slots *slots; /* NULL until there is a swap file */
 	struct mt_swap_io swap;
 	struct mt_swap_op swap_op[MT_SWAP_OPS];
+	struct mt_swap_queue swap_queue;
 	uint64_t next_ticket;
-	uint64_t swap_retry_ns; /* after a failed write: no swapping before then */
+	uint64_t swap_retry_ns; /* after a failed write, or when full: no swapping before then */
+	uint64_t reclaim_retry_ns; /* while swap is out: no job before then */
 	bool swap_one_by_one;	/* after a failed read of a run */
 
 	/* The nursery's slots are filled by the helper and emptied by the pager. */
@@ -244,12 +260,18 @@ void mt_reclaim_collect(struct mt_pager *pager);
 
 /* swap_out.c */
 
+/** mt_swap_out_enqueue() - page @gpn, busy with @ticket in staging slot @slot, is to be written */
+void mt_swap_out_enqueue(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot, uint64_t ticket);
+
 /**
- * mt_swap_out_staged() - write @count nominated, busy pages from consecutive staging slots
- * Return: pages whose write is under way, from the first on; 0 when no swap is to be had now.
+ * mt_swap_out_queued() - start writing what is queued, as far as transfers are free
+ *
+ * Without a working swap file the pages go back to the nominated list.
  */
-uint32_t mt_swap_out_staged(struct mt_pager *pager, const mt_gpn_t *gpn, mt_stage_t first,
-			    uint32_t count);
+void mt_swap_out_queued(struct mt_pager *pager);
+
+/** mt_swap_usable() - is there a swap file that took the last write? */
+bool mt_swap_usable(const struct mt_pager *pager);
 
 /** mt_swap_out_oldest() - start moving the zip store's oldest pages to swap. Return: how many. */
 uint32_t mt_swap_out_oldest(struct mt_pager *pager);

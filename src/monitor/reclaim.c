@@ -20,6 +20,8 @@
 #define RECLAIM_WAIT_MIN_PAGES 128U
 /* Nominated in one step. */
 #define RECLAIM_STEP_PAGES     64U
+/* While swap takes nothing, jobs go out this far apart. */
+#define RECLAIM_RETRY_NS 5000000ULL
 /* The zip store starts to pass pages on to swap this much before it is full. */
 #define RECLAIM_ZIP_EARLY_BYTES (256U << 10)
 
@@ -37,12 +39,31 @@ static uint64_t reclaim_under_way_pages(const struct mt_pager *pager)
 	return pager->map.pages[MT_PAGE_NOMINATED] - pager->map.nominated.count;
 }
 
+/*
+ * May another job go out? Not while its pages could find no room in the queue for swap, and only
+ * now and then while swap takes nothing: most of what comes back would have to wait anyway.
+ */
+static bool reclaim_may_dispatch(struct mt_pager *pager)
+{
+	uint64_t now_ns;
+
+	if (pager->swap_queue.count + MT_JOBS * MT_JOB_PAGES > MT_SWAP_QUEUE)
+		return false;
+	if (mt_swap_usable(pager))
+		return true;
+	now_ns = mt_pager_now_ns();
+	if (now_ns < pager->reclaim_retry_ns)
+		return false;
+	pager->reclaim_retry_ns = now_ns + RECLAIM_RETRY_NS;
+	return true;
+}
+
 /* Hands the oldest nominated pages to the helper. Return: pages handed over. */
 static uint32_t reclaim_dispatch(struct mt_pager *pager, uint64_t most)
 {
 	struct mt_job *job = mt_helper_job(&pager->helper, MT_JOB_IDLE);
 
-	if (!job)
+	if (!job || !pager->map.nominated.count || !reclaim_may_dispatch(pager))
 		return 0;
 	job->ticket = ++pager->next_ticket;
 	job->count = 0;
@@ -90,45 +111,8 @@ static bool reclaim_zip(struct mt_pager *pager, const struct mt_job *job, uint32
 	return true;
 }
 
-/* Pages of a job that go to swap, collected into runs of consecutive staging slots. */
-struct swap_run {
-	mt_gpn_t gpn[MT_SWAP_RUN];
-	mt_stage_t first;
-	uint32_t count;
-};
-
-/* Starts writing the run; what can't be written now waits on the nominated list as before. */
-static void swap_run_flush(struct mt_pager *pager, struct swap_run *run)
-{
-	uint32_t started = 0;
-
-	while (started < run->count) {
-		uint32_t more = mt_swap_out_staged(pager, run->gpn + started,
-						   MT_STAGE(run->first.n + started),
-						   run->count - started);
-		if (!more)
-			break;
-		started += more;
-	}
-	for (uint32_t i = started; i < run->count; i++)
-		mt_page_busy_clear(&pager->map, run->gpn[i], false);
-	run->count = 0;
-}
-
-static void swap_run_add(struct mt_pager *pager, struct swap_run *run, mt_gpn_t gpn,
-			 mt_stage_t slot)
-{
-	if (run->count == MT_SWAP_RUN || (run->count && slot.n != run->first.n + run->count))
-		swap_run_flush(pager, run);
-	if (!run->count)
-		run->first = slot;
-	run->gpn[run->count++] = gpn;
-}
-
 static void reclaim_take_job(struct mt_pager *pager, struct mt_job *job)
 {
-	struct swap_run run = {.count = 0};
-
 	for (uint32_t i = 0; i < job->count; i++) {
 		mt_gpn_t gpn = job->gpn[i];
 
@@ -140,10 +124,10 @@ static void reclaim_take_job(struct mt_pager *pager, struct mt_job *job)
 		} else if (reclaim_zip(pager, job, i)) {
 			mt_staging_free_full(&pager->staging, job->slot[i]);
 		} else {
-			swap_run_add(pager, &run, gpn, job->slot[i]);
+			mt_swap_out_enqueue(pager, gpn, job->slot[i], job->ticket);
 		}
 	}
-	swap_run_flush(pager, &run);
+	mt_swap_out_queued(pager);
 	mt_staging_flush(&pager->staging);
 	atomic_store_explicit(&job->phase, MT_JOB_IDLE, memory_order_relaxed);
 }
@@ -174,6 +158,7 @@ bool mt_reclaim_step(struct mt_pager *pager)
 	bool urgent = pager->waiters_for_memory > 0;
 
 	reclaim_ease_zip(pager);
+	mt_swap_out_queued(pager);
 	if (!excess && !urgent)
 		return false;
 	excess = MT_MAX(excess, MT_JOB_PAGES);

@@ -19,30 +19,45 @@
 
 /* After a failed write, time before the swap file is tried again. */
 #define SWAP_RETRY_NS 1000000000ULL
+/* The same after it was found full. */
+#define SWAP_FULL_NS 100000000ULL
+
+/* Transfers kept for reads, since a guest waits for those. */
+#define SWAP_READS_MIN 2U
 
 struct mt_swap_op *mt_swap_op_get(struct mt_pager *pager, enum mt_swap_kind kind)
 {
-	uint32_t idle = 0;
-	struct mt_swap_op *op = NULL;
+	uint32_t first = kind == MT_SWAP_FROM_STAGING ? MT_SWAP_BUFFERED : 0;
+	uint32_t end = kind == MT_SWAP_FROM_STAGING ? MT_SWAP_OPS : MT_SWAP_BUFFERED;
 
-	for (uint32_t i = 0; i < MT_SWAP_OPS; i++) {
-		if (pager->swap_op[i].kind != MT_SWAP_FREE)
+	if (kind == MT_SWAP_FROM_ZIP)
+		first = SWAP_READS_MIN;
+	for (uint32_t i = first; i < end; i++) {
+		struct mt_swap_op *op = &pager->swap_op[i];
+
+		if (op->kind != MT_SWAP_FREE)
 			continue;
-		idle++;
-		op = &pager->swap_op[i];
+		op->kind = kind;
+		op->count = 0;
+		op->ticket = ++pager->next_ticket;
+		return op;
 	}
-	/* The last two are for reads: a guest waits for those. */
-	if (!op || (kind != MT_SWAP_READ && idle <= 2))
-		return NULL;
-	op->kind = kind;
-	op->count = 0;
-	op->ticket = ++pager->next_ticket;
-	return op;
+	return NULL;
 }
 
-static bool swap_usable(const struct mt_pager *pager)
+bool mt_swap_usable(const struct mt_pager *pager)
 {
 	return pager->slots && (!pager->swap_retry_ns || mt_pager_now_ns() >= pager->swap_retry_ns);
+}
+
+/* Slots for the transfer; when none is left, swap rests for a while. */
+static bool swap_op_slots(struct mt_pager *pager, struct mt_swap_op *op, uint32_t want)
+{
+	if (!mt_slots_alloc(pager->slots, want, &op->slot, &op->count))
+		return true;
+	pager->swap_retry_ns = mt_pager_now_ns() + SWAP_FULL_NS;
+	op->kind = MT_SWAP_FREE;
+	return false;
 }
 
 static int swap_write(struct mt_pager *pager, struct mt_swap_op *op, const uint8_t *pages)
@@ -62,32 +77,96 @@ static void swap_op_abandon(struct mt_pager *pager, struct mt_swap_op *op)
 	op->kind = MT_SWAP_FREE;
 }
 
-uint32_t mt_swap_out_staged(struct mt_pager *pager, const mt_gpn_t *gpn, mt_stage_t first,
-			    uint32_t count)
+void mt_swap_out_enqueue(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot, uint64_t ticket)
 {
-	struct mt_swap_op *op;
+	struct mt_swap_queue *queue = &pager->swap_queue;
 
-	if (!swap_usable(pager))
-		return 0;
-	op = mt_swap_op_get(pager, MT_SWAP_FROM_STAGING);
-	if (!op)
-		return 0;
-	op->stage = first;
-	if (mt_slots_alloc(pager->slots, MT_MIN(count, MT_SWAP_RUN), &op->slot, &op->count)) {
-		op->kind = MT_SWAP_FREE;
-		return 0;
-	}
-	memcpy(op->gpn, gpn, op->count * sizeof(*gpn));
-	if (swap_write(pager, op, mt_staging_addr(&pager->staging, first))) {
+	MT_ASSERT(queue->count < MT_SWAP_QUEUE);
+	queue->page[queue->count].gpn = gpn;
+	queue->page[queue->count].slot = slot;
+	queue->page[queue->count].ticket = ticket;
+	queue->count++;
+}
+
+/* Takes the first @count pages off the queue. */
+static void swap_queue_shift(struct mt_swap_queue *queue, uint32_t count)
+{
+	queue->count -= count;
+	memmove(queue->page, queue->page + count, queue->count * sizeof(queue->page[0]));
+}
+
+/* Is the page still where it was queued, and wanted by nobody? */
+static bool swap_queued_current(struct mt_pager *pager, uint32_t i)
+{
+	mt_gpn_t gpn = pager->swap_queue.page[i].gpn;
+
+	return mt_region_of_gpn(&pager->regions, gpn) &&
+	       mt_page_state(&pager->map, gpn) == MT_PAGE_NOMINATED &&
+	       mt_page_busy(&pager->map, gpn) == pager->swap_queue.page[i].ticket;
+}
+
+/* Length of the run of consecutive staging slots at the queue's head; pages that went are dropped. */
+static uint32_t swap_queue_run(struct mt_pager *pager)
+{
+	struct mt_swap_queue *queue = &pager->swap_queue;
+	uint32_t gone = 0, run = 0;
+
+	while (gone < queue->count && !swap_queued_current(pager, gone))
+		mt_staging_free_full(&pager->staging, queue->page[gone++].slot);
+	swap_queue_shift(queue, gone);
+	while (run < queue->count && run < MT_SWAP_STAGED_RUN &&
+	       queue->page[run].slot.n == queue->page[0].slot.n + run &&
+	       swap_queued_current(pager, run))
+		run++;
+	return run;
+}
+
+/* Starts one write of the first @run pages of the queue, or of fewer. False when it can't be. */
+static bool swap_out_run(struct mt_pager *pager, uint32_t run)
+{
+	struct mt_swap_op *op = mt_swap_op_get(pager, MT_SWAP_FROM_STAGING);
+
+	if (!op || !swap_op_slots(pager, op, run))
+		return false;
+	op->stage = pager->swap_queue.page[0].slot;
+	for (uint32_t i = 0; i < op->count; i++)
+		op->gpn[i] = pager->swap_queue.page[i].gpn;
+	if (swap_write(pager, op, mt_staging_addr(&pager->staging, op->stage))) {
 		swap_op_abandon(pager, op);
-		return 0;
+		return false;
 	}
 	for (uint32_t i = 0; i < op->count; i++) {
 		/* The job's ticket makes way for the transfer's. */
-		mt_page_busy_clear(&pager->map, gpn[i], false);
-		mt_page_busy_set(&pager->map, gpn[i], op->ticket);
+		mt_page_busy_clear(&pager->map, op->gpn[i], false);
+		mt_page_busy_set(&pager->map, op->gpn[i], op->ticket);
 	}
-	return op->count;
+	swap_queue_shift(&pager->swap_queue, op->count);
+	return true;
+}
+
+/* Without swap, pages that would not shrink wait on the nominated list for better times. */
+static void swap_queue_give_up(struct mt_pager *pager)
+{
+	uint32_t run;
+
+	while ((run = swap_queue_run(pager))) {
+		for (uint32_t i = 0; i < run; i++)
+			mt_page_busy_clear(&pager->map, pager->swap_queue.page[i].gpn, false);
+		swap_queue_shift(&pager->swap_queue, run);
+	}
+}
+
+void mt_swap_out_queued(struct mt_pager *pager)
+{
+	uint32_t run;
+
+	if (!pager->swap_queue.count)
+		return;
+	while (mt_swap_usable(pager) && (run = swap_queue_run(pager)))
+		if (!swap_out_run(pager, run))
+			break;
+	if (!mt_swap_usable(pager))
+		swap_queue_give_up(pager);
 }
 
 static void swap_unpack(struct mt_pager *pager, mt_gpn_t gpn, uint8_t *to)
@@ -107,15 +186,11 @@ uint32_t mt_swap_out_oldest(struct mt_pager *pager)
 	uint32_t want = (uint32_t)MT_MIN(MT_SWAP_RUN, pager->map.zipped.count);
 	struct mt_swap_op *op;
 
-	if (!want || !swap_usable(pager))
+	if (!want || !mt_swap_usable(pager))
 		return 0;
 	op = mt_swap_op_get(pager, MT_SWAP_FROM_ZIP);
-	if (!op)
+	if (!op || !swap_op_slots(pager, op, want))
 		return 0;
-	if (mt_slots_alloc(pager->slots, want, &op->slot, &op->count)) {
-		op->kind = MT_SWAP_FREE;
-		return 0;
-	}
 	for (uint32_t i = 0; i < op->count; i++) {
 		op->gpn[i] = pager->map.zipped.head;
 		swap_unpack(pager, op->gpn[i], op->buffer + i * MT_PAGE_SIZE);
