@@ -27,6 +27,9 @@
 			__builtin_trap();                                                          \
 	} while (0)
 
+/* A place no run gets to unless there is a bug; @why is for the reader. */
+#define MT_UNREACHABLE(why) __builtin_trap()
+
 #define MT_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MT_MAX(a, b) ((a) > (b) ? (a) : (b))
 

@@ -13,7 +13,7 @@
 /* Grants come in pieces of at least this, unless less reaches the target: 256 KiB. */
 #define BALANCE_QUANTUM_PAGES 64
 /* A target that moves by less than this part of itself is not worth a line in the events. */
-#define BALANCE_EVENT_PART    32
+#define BALANCE_EVENT_PART 32
 
 void mt_balance_want(struct mt_server *server, const char *fmt, ...)
 {
@@ -37,7 +37,8 @@ static uint64_t balance_minus(uint64_t from, uint64_t take)
 	return from > take ? from - take : 0;
 }
 
-/* Connected VMs as items of a fill. @ret_vms and @ret_fills have room for all. Return: their number. */
+/* Connected VMs as items of a fill. @ret_vms and @ret_fills have room for all. Return: their
+ * number. */
 static size_t balance_collect(struct mt_server *server, struct mt_vmrec **ret_vms,
 			      struct mt_fill *ret_fills, uint64_t *ret_away_pages)
 {
@@ -132,8 +133,8 @@ static uint64_t balance_starters(struct mt_server *server)
 			vms[count++] = server->vms[i];
 	qsort(vms, count, sizeof(vms[0]), balance_by_deadline);
 	for (size_t i = 0; i < count; i++) {
-		uint64_t need = balance_minus(mt_vm_start_pages(vms[i]),
-					      mt_account_pages(vms[i]->account));
+		uint64_t need =
+			balance_minus(mt_vm_start_pages(vms[i]), mt_account_pages(vms[i]->account));
 
 		if (waiting + need <= mt_ledger_ungranted(server->ledger))
 			balance_plan(server, vms[i], need);

@@ -11,7 +11,8 @@
 
 #include "host/server.h"
 
-/** mt_balance_want() - targets may change; why is for the events, the first reason of a round counts */
+/** mt_balance_want() - targets may change; why is for the events, the first reason of a round
+ * counts */
 void mt_balance_want(struct mt_server *server, const char *fmt, ...) MT_PRINTF(2, 3);
 
 /** mt_balance_again() - only grants may change: memory has come back */

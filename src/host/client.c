@@ -12,13 +12,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CLIENT_LINE_MAX	  65536
-#define CLIENT_IN_ROOM	  4096
+#define CLIENT_LINE_MAX 65536
+#define CLIENT_IN_ROOM  4096
 /* With more than this unread no further request is served; one answer may exceed it. */
-#define CLIENT_OUT_HIGH	  65536
-#define CLIENT_OUT_MAX	  (8UL << 20)
-#define CLIENT_TURN_BYTES 65536
-#define CLIENT_JSON_DEPTH 8
+#define CLIENT_OUT_HIGH        65536
+#define CLIENT_OUT_MAX         (8UL << 20)
+#define CLIENT_TURN_BYTES      65536
+#define CLIENT_JSON_DEPTH      8
 #define CLIENT_ACCEPT_PAUSE_NS MT_NS_PER_S
 
 /* Makes room for @more bytes. False: no memory, or above @most. */
@@ -227,8 +227,9 @@ static int client_new(struct mt_server *server, int fd)
 
 static void client_turn_away(int fd)
 {
-	static const char line[] = "{\"ok\":false,\"code\":\"EMFILE\",\"error\":\"memtided serves too "
-				   "many clients already; close some\"}\n";
+	static const char line[] =
+		"{\"ok\":false,\"code\":\"EMFILE\",\"error\":\"memtided serves too "
+		"many clients already; close some\"}\n";
 
 	send(fd, line, sizeof(line) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -236,8 +237,8 @@ static void client_turn_away(int fd)
 void mt_client_accept(struct mt_server *server)
 {
 	for (;;) {
-		MT_AUTO_CLOSE int fd = accept4(server->control_fd, NULL, NULL,
-					       SOCK_NONBLOCK | SOCK_CLOEXEC);
+		MT_AUTO_CLOSE int fd =
+			accept4(server->control_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
 			mt_server_pause_accept(server, CLIENT_ACCEPT_PAUSE_NS);
@@ -290,7 +291,8 @@ void mt_client_expire(struct mt_server *server)
 	}
 }
 
-/* A follower that reads too slowly for the ring has lost lines: better no stream than one with holes. */
+/* A follower that reads too slowly for the ring has lost lines: better no stream than one with
+ * holes. */
 static void client_follow(struct mt_client *client)
 {
 	const struct mt_events *events = client->server->events;

@@ -50,7 +50,8 @@ void mt_client_error(struct mt_client *client, const struct mt_err *err);
 void mt_client_checked(struct mt_server *server, const struct mt_vmrec *vm,
 		       const struct mt_wire_checked *msg);
 
-/** mt_client_sweep() - events to followers, output to sockets, broken clients out. Return: any dropped? */
+/** mt_client_sweep() - events to followers, output to sockets, broken clients out. Return: any
+ * dropped? */
 bool mt_client_sweep(struct mt_server *server);
 
 /** mt_client_expire() - audits that took too long, or whose VM has gone */

@@ -14,8 +14,8 @@
 #define CONFIG_HOST_PART  10
 #define CONFIG_HOST_BYTES (512ULL << 20)
 #define CONFIG_OWN_BYTES  (8ULL << 20)
-#define CONFIG_OWN_MAX	  (1ULL << 40)
-#define CONFIG_LINE_MAX	  8192
+#define CONFIG_OWN_MAX    (1ULL << 40)
+#define CONFIG_LINE_MAX   8192
 
 typedef int config_set_fn(struct mt_config *config, const char *value, struct mt_err *err);
 
@@ -79,8 +79,7 @@ static int config_set_own(struct mt_config *config, const char *value, struct mt
 	return rc;
 }
 
-static int config_set_check_timeout(struct mt_config *config, const char *value,
-				    struct mt_err *err)
+static int config_set_check_timeout(struct mt_config *config, const char *value, struct mt_err *err)
 {
 	return config_number("check-timeout-ms", value, 1, 3600000, &config->check_timeout_ms, err);
 }
@@ -201,7 +200,8 @@ int mt_config_check_pool(const struct mt_config *config, uint64_t pool_bytes, st
 		return rc;
 	mt_size_text(pool_bytes, pool_text);
 	if (pool_bytes < least)
-		return mt_err_set(err, -EINVAL, "a pool of %s is too small for a VM; give it at least %s",
+		return mt_err_set(err, -EINVAL,
+				  "a pool of %s is too small for a VM; give it at least %s",
 				  pool_text, mt_size_text(least, least_text));
 	if (pool_bytes > total)
 		return mt_err_set(err, -EINVAL,

@@ -28,11 +28,13 @@ struct mt_config {
 
 void mt_config_init(struct mt_config *config);
 
-/** mt_config_set() - set @key (dash or underscore) from text. 0 or -EINVAL, -ERANGE; -ENOENT: no such key */
+/** mt_config_set() - set @key (dash or underscore) from text. 0 or -EINVAL, -ERANGE; -ENOENT: no
+ * such key */
 MT_MUST_CHECK int mt_config_set(struct mt_config *config, const char *key, const char *value,
 				struct mt_err *err);
 
-/** mt_config_read() - read the file at @path; a bad line is refused with "path:line:" before the reason */
+/** mt_config_read() - read the file at @path; a bad line is refused with "path:line:" before the
+ * reason */
 MT_MUST_CHECK int mt_config_read(struct mt_config *config, const char *path, struct mt_err *err);
 
 /** mt_config_finish() - turn "auto" into a size and check what only makes sense together */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* The answer comes later. */
-#define CONTROL_LATER  1
+#define CONTROL_LATER      1
 #define CONTROL_SHARES_MAX 1000000000ULL
 
 /* Fills @answer, which says "ok": true already. Return: 0, CONTROL_LATER, or -errno with @err. */
@@ -119,8 +119,10 @@ static int control_vm_settings(const struct mt_server *server, struct json_objec
 	if (rc || !group || !group[0])
 		return rc;
 	if (!mt_wire_name_ok(group))
-		return mt_err_set(err, -EINVAL, "share_group: '%.63s' is no name; use 1 to 63 of "
-				  "a-z A-Z 0-9 . _ - and no dot or dash in front", group);
+		return mt_err_set(err, -EINVAL,
+				  "share_group: '%.63s' is no name; use 1 to 63 of "
+				  "a-z A-Z 0-9 . _ - and no dot or dash in front",
+				  group);
 	snprintf(ret->share_group, sizeof(ret->share_group), "%s", group);
 	return 0;
 }
@@ -219,7 +221,8 @@ static int control_events(struct mt_client *client, struct json_object *request,
 	     id <= mt_events_last(events); id++)
 		json_object_array_add(list, mt_json_event(mt_events_get(events, id)));
 	json_object_object_add(answer, "events", list);
-	if (json_object_object_get_ex(request, "follow", &value) && json_object_get_boolean(value)) {
+	if (json_object_object_get_ex(request, "follow", &value) &&
+	    json_object_get_boolean(value)) {
 		client->follow = true;
 		client->event_last = mt_events_last(events);
 	}
@@ -245,8 +248,8 @@ static int control_check(struct mt_client *client, struct json_object *request,
 		server->last_serial = 1;
 	client->check_serial = server->last_serial;
 	client->check_vm = vm->id;
-	client->check_by_ns = mt_server_now_ns(server) +
-			      server->config.check_timeout_ms * MT_NS_PER_MS;
+	client->check_by_ns =
+		mt_server_now_ns(server) + server->config.check_timeout_ms * MT_NS_PER_MS;
 	mt_server_arm(server, client->check_by_ns);
 	mt_wire_init(&msg, MT_WIRE_CHECK, client->check_serial);
 	mt_link_send(vm->link, &msg, -1);
@@ -258,7 +261,7 @@ static const struct {
 	control_fn *run;
 } control_table[] = {
 	{"vm_create", control_vm_create}, {"list", control_list}, {"show", control_show},
-	{"host", control_host},		  {"set", control_set},	  {"events", control_events},
+	{"host", control_host},           {"set", control_set},   {"events", control_events},
 	{"check", control_check},
 };
 

@@ -5,7 +5,8 @@
 
 #include "host/client.h"
 
-/** mt_control_request() - serve @request (borrowed, an object): answer now, or when a monitor has answered */
+/** mt_control_request() - serve @request (borrowed, an object): answer now, or when a monitor has
+ * answered */
 void mt_control_request(struct mt_client *client, struct json_object *request);
 
 /**
@@ -20,7 +21,8 @@ MT_MUST_CHECK int mt_control_text(struct json_object *object, const char *key, c
 MT_MUST_CHECK int mt_control_shares(const char *text, struct mt_vm_settings *settings,
 				    struct mt_err *err);
 
-/** mt_control_set_vm() - apply "settings" of @request to @vm: all of them or none; in control_set.c */
+/** mt_control_set_vm() - apply "settings" of @request to @vm: all of them or none; in control_set.c
+ */
 MT_MUST_CHECK int mt_control_set_vm(struct mt_server *server, struct mt_vmrec *vm,
 				    struct json_object *request, struct mt_err *err);
 

@@ -33,8 +33,8 @@ static int set_zip_max_pct(const char *text, uint32_t *ret, struct mt_err *err)
 	unsigned long number = strtoul(text, &end, 10);
 
 	if (text[0] < '0' || text[0] > '9' || *end || number > 100)
-		return mt_err_set(err, -EINVAL, "zip_max_pct: '%.40s' is not a number from 0 to 100",
-				  text);
+		return mt_err_set(err, -EINVAL,
+				  "zip_max_pct: '%.40s' is not a number from 0 to 100", text);
 	*ret = (uint32_t)number;
 	return 0;
 }
@@ -52,8 +52,10 @@ static int set_one(struct mt_vm_settings *settings, const char *key, const char 
 		return mt_control_shares(text, settings, err);
 	if (!strcmp(key, "zip_max_pct"))
 		return set_zip_max_pct(text, &settings->zip_max_pct, err);
-	return mt_err_set(err, -EINVAL, "'%.40s' is not a setting; there are reservation, limit, "
-			  "shares, zip_max_pct and target_max", key);
+	return mt_err_set(err, -EINVAL,
+			  "'%.40s' is not a setting; there are reservation, limit, "
+			  "shares, zip_max_pct and target_max",
+			  key);
 }
 
 /* The object "settings" of @request, with at least one key. */
@@ -71,7 +73,8 @@ static void set_describe(struct json_object *settings, char *text, size_t room)
 	size_t used = 0;
 
 	text[0] = '\0';
-	json_object_object_foreach(settings, key, value) {
+	json_object_object_foreach(settings, key, value)
+	{
 		int wrote = snprintf(text + used, room - used, "%s%s=%s", used ? ", " : "", key,
 				     json_object_get_string(value));
 
@@ -83,7 +86,8 @@ static void set_describe(struct json_object *settings, char *text, size_t room)
 
 static int set_read(struct json_object *settings, struct mt_vm_settings *fresh, struct mt_err *err)
 {
-	json_object_object_foreach(settings, key, value) {
+	json_object_object_foreach(settings, key, value)
+	{
 		const char *text;
 		int rc = mt_control_text(settings, key, &text, err);
 
@@ -133,11 +137,13 @@ int mt_control_set_host(struct mt_server *server, struct json_object *request, s
 
 	if (rc)
 		return rc;
-	json_object_object_foreach(settings, key, value) {
+	json_object_object_foreach(settings, key, value)
+	{
 		(void)value;
 		if (strcmp(key, "pool"))
 			return mt_err_set(err, -EINVAL,
-					  "'%.40s' is not a setting of the host; there is pool", key);
+					  "'%.40s' is not a setting of the host; there is pool",
+					  key);
 	}
 	rc = mt_control_text(settings, "pool", &text, err);
 	if (!rc)

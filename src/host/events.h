@@ -16,7 +16,7 @@
 struct mt_events;
 
 struct mt_event {
-	uint64_t id; /* from 1 */
+	uint64_t id;      /* from 1 */
 	uint64_t time_ns; /* since the epoch */
 	enum mt_event_level level;
 	char vm[MT_WIRE_NAME_MAX]; /* empty: about the host */
@@ -40,7 +40,8 @@ const struct mt_event *mt_events_get(const struct mt_events *events, uint64_t id
 /** mt_event_level_name() - "info", "warning", "error" */
 const char *mt_event_level_name(enum mt_event_level level);
 
-/** mt_text_clean() - replace, in place, every byte that is not printable ASCII: it came from a peer */
+/** mt_text_clean() - replace, in place, every byte that is not printable ASCII: it came from a peer
+ */
 void mt_text_clean(char *text);
 
 #endif

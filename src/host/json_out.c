@@ -169,8 +169,9 @@ struct json_object *mt_json_vm(const struct mt_vmrec *vm)
 	/* the daemon's own books are what counts, and derived numbers replace raw ones */
 	json_number(object, "grant", mt_account_pages(vm->account) * KIB_PER_PAGE);
 	json_number(object, "target", vm->target_pages * KIB_PER_PAGE);
-	json_number(object, "swapSpace", vm->swap_bytes ? vm->swap_bytes / 1024
-							 : vm->stats[MT_C_SWAP_SLOTS] * KIB_PER_PAGE);
+	json_number(object, "swapSpace",
+		    vm->swap_bytes ? vm->swap_bytes / 1024
+				   : vm->stats[MT_C_SWAP_SLOTS] * KIB_PER_PAGE);
 	json_number(object, "memsize", s.memsize);
 	json_number(object, "granted", s.granted);
 	json_number(object, "consumed", s.consumed);
@@ -216,8 +217,8 @@ static void json_host_pool(struct json_object *object, const struct mt_server *s
 {
 	const struct mt_ledger *ledger = server->ledger;
 	uint64_t pool = mt_ledger_pool(ledger) * KIB_PER_PAGE;
-	uint64_t used = mt_server_held_pages(server) * KIB_PER_PAGE +
-			mt_ledger_own(ledger) * KIB_PER_PAGE;
+	uint64_t used =
+		mt_server_held_pages(server) * KIB_PER_PAGE + mt_ledger_own(ledger) * KIB_PER_PAGE;
 
 	json_number(object, "pool", pool);
 	json_number(object, "granted_out", mt_ledger_granted(ledger) * KIB_PER_PAGE);

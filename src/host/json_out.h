@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* json_out.h - the objects of docs/protocol.md; each function returns a new one, owned by the caller */
+/* json_out.h - the objects of docs/protocol.md; each function returns a new one, owned by the
+ * caller */
 #ifndef MT_HOST_JSON_OUT_H
 #define MT_HOST_JSON_OUT_H
 

@@ -14,7 +14,8 @@ struct mt_ledger {
 	uint64_t pool;
 	uint64_t own;
 	uint64_t granted; /* sum over accounts */
-	uint64_t ceiling; /* most that granted + own may be now: the pool, or more on the way down */
+	uint64_t
+		ceiling; /* most that granted + own may be now: the pool, or more on the way down */
 	struct mt_account *accounts;
 };
 

@@ -79,8 +79,8 @@ struct mt_source *mt_loop_add(struct mt_loop *loop, int fd, uint32_t events, mt_
 
 	if (!source)
 		return NULL;
-	*source = (struct mt_source){
-		.loop = loop, .fd = fd, .events = events, .fn = fn, .ctx = ctx};
+	*source =
+		(struct mt_source){.loop = loop, .fd = fd, .events = events, .fn = fn, .ctx = ctx};
 	if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		free(source);
 		return NULL;

@@ -26,10 +26,14 @@ static const char main_help[] =
 	"  --help, --version\n";
 
 static const struct option main_options[] = {
-	{"pool", required_argument, NULL, 's'},	     {"socket", required_argument, NULL, 's'},
-	{"swap-dir", required_argument, NULL, 's'},  {"zip-max-pct", required_argument, NULL, 's'},
-	{"config", required_argument, NULL, 'c'},    {"foreground", no_argument, NULL, 'f'},
-	{"help", no_argument, NULL, 'h'},	     {"version", no_argument, NULL, 'v'},
+	{"pool", required_argument, NULL, 's'},
+	{"socket", required_argument, NULL, 's'},
+	{"swap-dir", required_argument, NULL, 's'},
+	{"zip-max-pct", required_argument, NULL, 's'},
+	{"config", required_argument, NULL, 'c'},
+	{"foreground", no_argument, NULL, 'f'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'v'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -39,7 +43,8 @@ static int main_usage(const char *message)
 	return EXIT_USAGE;
 }
 
-/* The file first, so that options win wherever they stand. Return: -1, or the status to end with. */
+/* The file first, so that options win wherever they stand. Return: -1, or the status to end with.
+ */
 static int main_config_file(int argc, char **argv, struct mt_config *config)
 {
 	struct mt_err err = {0};

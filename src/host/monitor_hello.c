@@ -33,9 +33,10 @@ static int hello_settings(const struct mt_link *link, const struct mt_wire_hello
 			  struct mt_vm_settings *ret, struct mt_err *err)
 {
 	if (!hello_trusted(link))
-		return mt_err_set(err, -EPERM,
-				  "user %u may not register a VM by itself; start it with 'memtide run'",
-				  (unsigned int)link->uid);
+		return mt_err_set(
+			err, -EPERM,
+			"user %u may not register a VM by itself; start it with 'memtide run'",
+			(unsigned int)link->uid);
 	*ret = (struct mt_vm_settings){.reservation_bytes = hello->reservation_bytes,
 				       .limit_bytes = hello->limit_bytes,
 				       .shares = hello->shares,
@@ -66,8 +67,8 @@ static int hello_first(struct mt_link *link, const struct mt_wire_hello *hello,
 }
 
 /* The VM that says it was here before: the same process, and what it says it has is possible. */
-static int hello_known(struct mt_link *link, const struct mt_wire_hello *hello,
-		       struct mt_vmrec *vm, struct mt_err *err)
+static int hello_known(struct mt_link *link, const struct mt_wire_hello *hello, struct mt_vmrec *vm,
+		       struct mt_err *err)
 {
 	uint64_t pages = mt_account_pages(vm->account);
 
@@ -137,8 +138,8 @@ static void hello_welcome(struct mt_link *link, uint32_t serial)
 }
 
 /* Binds link and VM. On failure a record made for this HELLO is gone again. */
-static int hello_bind(struct mt_link *link, const struct mt_wire_hello *hello,
-		      struct mt_vmrec *vm, bool again, struct mt_err *err)
+static int hello_bind(struct mt_link *link, const struct mt_wire_hello *hello, struct mt_vmrec *vm,
+		      bool again, struct mt_err *err)
 {
 	int rc = 0;
 

@@ -16,12 +16,12 @@
 #include <sys/socket.h>
 
 /* Packets that may wait for a monitor that does not read; it needs none of them to live. */
-#define LINK_QUEUE_MAX	   256
+#define LINK_QUEUE_MAX 256
 /* Packets taken from one monitor before the others get their turn. */
-#define LINK_TURN_PACKETS  32
-#define LINK_HELLO_NS	   (10 * MT_NS_PER_S)
+#define LINK_TURN_PACKETS 32
+#define LINK_HELLO_NS     (10 * MT_NS_PER_S)
 /* A monitor that dies closes its connection a moment before its process is gone. */
-#define LINK_AWAY_EVENT_NS (2 * MT_NS_PER_S)
+#define LINK_AWAY_EVENT_NS   (2 * MT_NS_PER_S)
 #define LINK_ACCEPT_PAUSE_NS MT_NS_PER_S
 
 struct mt_packet {
@@ -213,8 +213,8 @@ static int link_new(struct mt_server *server, int fd)
 void mt_link_accept(struct mt_server *server)
 {
 	for (;;) {
-		MT_AUTO_CLOSE int fd = accept4(server->vm_fd, NULL, NULL,
-					       SOCK_NONBLOCK | SOCK_CLOEXEC);
+		MT_AUTO_CLOSE int fd =
+			accept4(server->vm_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
 			mt_server_pause_accept(server, LINK_ACCEPT_PAUSE_NS);

@@ -25,7 +25,8 @@ static void msgs_failed(struct mt_link *link)
 	mt_events_add(link->server->events, MT_EVENT_ERROR, vm->name, "%s", vm->reason);
 }
 
-/* A monitor above its grant breaks the pool's promise: a bug of ours, or worse. Said once each time. */
+/* A monitor above its grant breaks the pool's promise: a bug of ours, or worse. Said once each
+ * time. */
 static void msgs_check_held(struct mt_link *link)
 {
 	struct mt_vmrec *vm = link->vm;

@@ -32,9 +32,10 @@ static int region_check_range(const struct mt_vmrec *vm, uint64_t addr, uint64_t
 {
 	if (!bytes || (addr | bytes) % MT_PAGE_SIZE || bytes > MT_VM_BYTES_MAX ||
 	    addr > UINT64_MAX - bytes)
-		return mt_err_set(err, -EINVAL,
-				  "region at 0x%llx of %llu bytes is empty, not whole pages, or too large",
-				  (unsigned long long)addr, (unsigned long long)bytes);
+		return mt_err_set(
+			err, -EINVAL,
+			"region at 0x%llx of %llu bytes is empty, not whole pages, or too large",
+			(unsigned long long)addr, (unsigned long long)bytes);
 	for (unsigned int i = 0; i < vm->region_count; i++)
 		if (addr < vm->regions[i].addr + vm->regions[i].bytes &&
 		    vm->regions[i].addr < addr + bytes)
@@ -42,7 +43,8 @@ static int region_check_range(const struct mt_vmrec *vm, uint64_t addr, uint64_t
 					  "region at 0x%llx overlaps one that is there already",
 					  (unsigned long long)addr);
 	if (vm->region_count == MT_VM_REGIONS_MAX)
-		return mt_err_set(err, -EMFILE, "the VM has %u regions already, the most there can be",
+		return mt_err_set(err, -EMFILE,
+				  "the VM has %u regions already, the most there can be",
 				  MT_VM_REGIONS_MAX);
 	if (mt_vm_memsize_pages(vm) + bytes / MT_PAGE_SIZE > MT_VM_PAGES_MAX)
 		return mt_err_set(err, -EINVAL, "a VM can have at most 16T of memory");
@@ -61,17 +63,16 @@ static int region_check_promise(const struct mt_server *server, const struct mt_
 	char a[MT_SIZE_TEXT_MAX], b[MT_SIZE_TEXT_MAX], c[MT_SIZE_TEXT_MAX];
 
 	if (vm->settings.reservation_bytes > memsize)
-		return mt_err_set(err, -EINVAL,
-				  "reservation %s is more than the VM's memory of %s; lower it",
-				  mt_size_text(vm->settings.reservation_bytes, a),
-				  mt_size_text(memsize, b));
+		return mt_err_set(
+			err, -EINVAL, "reservation %s is more than the VM's memory of %s; lower it",
+			mt_size_text(vm->settings.reservation_bytes, a), mt_size_text(memsize, b));
 	if (own + others > room)
-		return mt_err_set(err, -ENOSPC,
-				  "the VM needs %s and the pool of %s has %s left beside what other "
-				  "VMs were promised; stop a VM or raise the pool",
-				  mt_size_text(own * MT_PAGE_SIZE, a),
-				  mt_size_text(pool * MT_PAGE_SIZE, b),
-				  mt_size_text(room > others ? (room - others) * MT_PAGE_SIZE : 0, c));
+		return mt_err_set(
+			err, -ENOSPC,
+			"the VM needs %s and the pool of %s has %s left beside what other "
+			"VMs were promised; stop a VM or raise the pool",
+			mt_size_text(own * MT_PAGE_SIZE, a), mt_size_text(pool * MT_PAGE_SIZE, b),
+			mt_size_text(room > others ? (room - others) * MT_PAGE_SIZE : 0, c));
 	return 0;
 }
 
@@ -126,7 +127,8 @@ static void region_undo(struct mt_vmrec *vm, struct mt_vm_region *region)
 	uint64_t before = region->swap_before;
 
 	region_remove(vm, region);
-	if (before < vm->swap_bytes && mt_vm_swap_bytes_wanted(vm, vm->settings.reservation_bytes) <= before &&
+	if (before < vm->swap_bytes &&
+	    mt_vm_swap_bytes_wanted(vm, vm->settings.reservation_bytes) <= before &&
 	    !mt_swap_file_resize(vm->swap_fd, vm->swap_bytes, before, NULL))
 		vm->swap_bytes = before;
 }
@@ -151,14 +153,13 @@ void mt_region_add(struct mt_link *link, const struct mt_wire_region_add *msg)
 		return;
 	}
 	region = &vm->regions[vm->region_count++];
-	*region = (struct mt_vm_region){
-		.addr = msg->addr,
-		.bytes = msg->bytes,
-		.pending = true,
-		.serial = msg->head.serial,
-		.deadline_ns = mt_server_now_ns(server) +
-			       server->config.region_wait_ms * MT_NS_PER_MS,
-		.swap_before = vm->swap_bytes};
+	*region = (struct mt_vm_region){.addr = msg->addr,
+					.bytes = msg->bytes,
+					.pending = true,
+					.serial = msg->head.serial,
+					.deadline_ns = mt_server_now_ns(server) +
+						       server->config.region_wait_ms * MT_NS_PER_MS,
+					.swap_before = vm->swap_bytes};
 	rc = region_check_promise(server, vm, &err);
 	if (!rc)
 		rc = mt_region_swap_grow(server, vm, vm->settings.reservation_bytes, &err);
@@ -168,7 +169,8 @@ void mt_region_add(struct mt_link *link, const struct mt_wire_region_add *msg)
 		return;
 	}
 	mt_server_arm(server, region->deadline_ns);
-	mt_balance_want(server, "VM '%s' adds %s of memory", vm->name, mt_size_text(msg->bytes, size));
+	mt_balance_want(server, "VM '%s' adds %s of memory", vm->name,
+			mt_size_text(msg->bytes, size));
 }
 
 void mt_region_del(struct mt_link *link, const struct mt_wire_region_del *msg)
@@ -234,8 +236,7 @@ uint64_t mt_region_waiting(const struct mt_vmrec *vm)
 	uint64_t first_ns = 0;
 
 	for (unsigned int i = 0; i < vm->region_count; i++)
-		if (vm->regions[i].pending &&
-		    (!first_ns || vm->regions[i].deadline_ns < first_ns))
+		if (vm->regions[i].pending && (!first_ns || vm->regions[i].deadline_ns < first_ns))
 			first_ns = vm->regions[i].deadline_ns;
 	return first_ns;
 }
@@ -278,13 +279,14 @@ static void region_refuse_late(struct mt_server *server, struct mt_vmrec *vm,
 	uint32_t serial = region->serial;
 	struct mt_err err = {0};
 
-	mt_err_set(&err, -ENOSPC,
-		   "no memory to start with came free within %u s: the VM needs %s more and %s of the "
-		   "pool of %s are free; stop a VM or raise the pool",
-		   (server->config.region_wait_ms + 999) / 1000,
-		   mt_size_text(start > has ? (start - has) * MT_PAGE_SIZE : 0, need),
-		   mt_size_text(mt_ledger_ungranted(server->ledger) * MT_PAGE_SIZE, have),
-		   mt_size_text(mt_ledger_pool(server->ledger) * MT_PAGE_SIZE, pool));
+	mt_err_set(
+		&err, -ENOSPC,
+		"no memory to start with came free within %u s: the VM needs %s more and %s of the "
+		"pool of %s are free; stop a VM or raise the pool",
+		(server->config.region_wait_ms + 999) / 1000,
+		mt_size_text(start > has ? (start - has) * MT_PAGE_SIZE : 0, need),
+		mt_size_text(mt_ledger_ungranted(server->ledger) * MT_PAGE_SIZE, have),
+		mt_size_text(mt_ledger_pool(server->ledger) * MT_PAGE_SIZE, pool));
 	region_undo(vm, region);
 	region_refuse(server, vm, serial, &err);
 	mt_balance_want(server, "VM '%s' could not start", vm->name);

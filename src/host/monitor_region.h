@@ -27,7 +27,8 @@ void mt_region_expire(struct mt_server *server);
 /** mt_region_forget_pending() - the connection is lost: what waits is asked for again, or never */
 void mt_region_forget_pending(struct mt_vmrec *vm);
 
-/** mt_region_swap_grow() - make the swap file large enough for a reservation of @reservation_bytes */
+/** mt_region_swap_grow() - make the swap file large enough for a reservation of @reservation_bytes
+ */
 MT_MUST_CHECK int mt_region_swap_grow(struct mt_server *server, struct mt_vmrec *vm,
 				      uint64_t reservation_bytes, struct mt_err *err);
 

@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 /* Place of @name in the array: where it is, or where it would go. */
-static unsigned int registry_place(const struct mt_server *server, const char *name, bool *ret_found)
+static unsigned int registry_place(const struct mt_server *server, const char *name,
+				   bool *ret_found)
 {
 	unsigned int low = 0, high = server->vm_count;
 
@@ -114,12 +115,15 @@ int mt_registry_check_settings(const struct mt_server *server, const struct mt_v
 	if (settings->reservation_bytes > MT_VM_BYTES_MAX || limit > MT_VM_BYTES_MAX)
 		return mt_err_set(err, -EINVAL, "reservation or limit is above 256T");
 	if (limit && limit < MT_POLICY_START_PAGES * MT_PAGE_SIZE)
-		return mt_err_set(err, -EINVAL, "a limit of %s is too small for a VM to run; "
-				  "the least is 16M", mt_size_text(limit, other));
-	if (limit && settings->reservation_bytes > limit)
 		return mt_err_set(err, -EINVAL,
-				  "reservation %s is above the limit %s; lower it or raise the limit",
-				  reservation, mt_size_text(limit, other));
+				  "a limit of %s is too small for a VM to run; "
+				  "the least is 16M",
+				  mt_size_text(limit, other));
+	if (limit && settings->reservation_bytes > limit)
+		return mt_err_set(
+			err, -EINVAL,
+			"reservation %s is above the limit %s; lower it or raise the limit",
+			reservation, mt_size_text(limit, other));
 	if (memsize && settings->reservation_bytes > memsize)
 		return mt_err_set(err, -EINVAL,
 				  "reservation %s is more than the VM's memory of %s; lower it",
@@ -176,7 +180,8 @@ int mt_registry_add(struct mt_server *server, const char *name,
 	int rc;
 
 	if (!mt_wire_name_ok(name))
-		return mt_err_set(err, -EINVAL, "this is no name for a VM; use 1 to 63 of "
+		return mt_err_set(err, -EINVAL,
+				  "this is no name for a VM; use 1 to 63 of "
 				  "a-z A-Z 0-9 . _ - and no dot or dash in front");
 	registry_reap(server, name);
 	rc = mt_registry_check_settings(server, NULL, settings, err);

@@ -37,7 +37,8 @@ void mt_registry_client_gone(struct mt_server *server, const struct mt_client *c
 /** mt_registry_expire() - say what has been held back: connections that stayed lost */
 void mt_registry_expire(struct mt_server *server);
 
-/** mt_registry_check_settings() - may @vm (NULL: a new one) have @settings? 0, -EINVAL or -ENOSPC. */
+/** mt_registry_check_settings() - may @vm (NULL: a new one) have @settings? 0, -EINVAL or -ENOSPC.
+ */
 MT_MUST_CHECK int mt_registry_check_settings(const struct mt_server *server,
 					     const struct mt_vmrec *vm,
 					     const struct mt_vm_settings *settings,

@@ -161,7 +161,8 @@ static int server_signals(struct mt_server *server, struct mt_err *err)
 	return 0;
 }
 
-/* Three descriptors for each VM. Failing is no reason not to start: accept pauses when they run out. */
+/* Three descriptors for each VM. Failing is no reason not to start: accept pauses when they run
+ * out. */
 static void server_raise_files(void)
 {
 	struct rlimit limit;
@@ -180,9 +181,10 @@ static int server_socket_dir(const char *socket_path, struct mt_err *err)
 	snprintf(path, sizeof(path), "%s", socket_path);
 	dir = dirname(path);
 	if (mkdir(dir, 0755) && errno != EEXIST)
-		return mt_err_set(err, -errno,
-				  "socket directory '%s': %s; create it or name another with --socket",
-				  dir, strerror(errno));
+		return mt_err_set(
+			err, -errno,
+			"socket directory '%s': %s; create it or name another with --socket", dir,
+			strerror(errno));
 	return 0;
 }
 

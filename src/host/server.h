@@ -20,8 +20,8 @@
 #define MT_CLIENTS_MAX 256
 /* Kept out of VMs' reach where possible, so that a new one can start at once. */
 #define MT_STARTER_RESERVE_PAGES MT_POLICY_START_PAGES
-#define MT_NS_PER_S  1000000000ULL
-#define MT_NS_PER_MS 1000000ULL
+#define MT_NS_PER_S              1000000000ULL
+#define MT_NS_PER_MS             1000000ULL
 
 struct mt_server {
 	struct mt_config config;
@@ -54,7 +54,7 @@ struct mt_server {
 	bool balance_due;
 	char balance_why[MT_WIRE_TEXT_MAX];
 
-	uint64_t deadline_ns;	   /* next time something may have to be given up; may be early */
+	uint64_t deadline_ns;      /* next time something may have to be given up; may be early */
 	uint64_t accept_paused_ns; /* out of descriptors until then; 0: accepting */
 	bool state_dirty;
 	uint64_t state_due_ns;

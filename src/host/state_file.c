@@ -3,10 +3,12 @@
  * state_file.c - one line for each VM; see state_file.h
  *
  *	memtide-state 1
- *	name pid start grant memsize reservation limit target_max shares shares_per_mib zip_max_pct group
+ *	name pid start grant memsize reservation limit target_max shares shares_per_mib zip_max_pct
+ *group
  *
  * grant and memsize in pages, start in clock ticks since boot, the rest as in its settings ("-"
- * for no group). No fsync: what must survive is the daemon, not the host, whose end is also the VMs'.
+ * for no group). No fsync: what must survive is the daemon, not the host, whose end is also the
+ *VMs'.
  */
 #include "host/state_file.h"
 #include "base/cleanup.h"
@@ -22,10 +24,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define STATE_HEAD	"memtide-state 1\n"
-#define STATE_SUFFIX	".state"
-#define STATE_DELAY_NS	MT_NS_PER_S
-#define STATE_LINE_MAX	1024
+#define STATE_HEAD     "memtide-state 1\n"
+#define STATE_SUFFIX   ".state"
+#define STATE_DELAY_NS MT_NS_PER_S
+#define STATE_LINE_MAX 1024
 /* How much more than the grant is recorded when it grows: 64 MiB. */
 #define STATE_SLACK_PAGES ((64UL << 20) / MT_PAGE_SIZE)
 

@@ -24,7 +24,8 @@ MT_MUST_CHECK int mt_state_file_secure(struct mt_server *server);
 /** mt_state_file_expire() - write what is due */
 void mt_state_file_expire(struct mt_server *server);
 
-/** mt_state_file_finish() - at the end: keep it for the next daemon, or remove it when no VM is left */
+/** mt_state_file_finish() - at the end: keep it for the next daemon, or remove it when no VM is
+ * left */
 void mt_state_file_finish(struct mt_server *server);
 
 #endif

@@ -19,8 +19,8 @@
 
 #define MT_VM_REGIONS_MAX 64
 /* A guest page number has 32 bits, and its largest value means "none". */
-#define MT_VM_PAGES_MAX	  (UINT32_MAX - 1ULL)
-#define MT_VM_BYTES_MAX	  (1ULL << 48)
+#define MT_VM_PAGES_MAX (UINT32_MAX - 1ULL)
+#define MT_VM_BYTES_MAX (1ULL << 48)
 
 struct mt_client;
 struct mt_link;
@@ -44,9 +44,9 @@ enum mt_vm_shares {
 
 struct mt_vm_settings {
 	uint64_t reservation_bytes;
-	uint64_t limit_bytes;	   /* 0: none */
+	uint64_t limit_bytes;      /* 0: none */
 	uint64_t target_max_bytes; /* 0: none */
-	uint64_t shares;	   /* 0: by level */
+	uint64_t shares;           /* 0: by level */
 	uint32_t shares_per_mib;   /* level: enum mt_vm_shares */
 	uint32_t zip_max_pct;
 	char share_group[MT_WIRE_NAME_MAX];
@@ -80,7 +80,7 @@ struct mt_vmrec {
 	struct mt_vm_settings settings;
 
 	struct mt_client *creator; /* holds the name until HELLO */
-	struct mt_link *link;	   /* NULL: starting or away */
+	struct mt_link *link;      /* NULL: starting or away */
 	pid_t pid;
 	uint64_t start_ticks;
 	int pidfd;
@@ -88,11 +88,11 @@ struct mt_vmrec {
 	uint64_t away_event_ns; /* when to say that the connection is lost; 0: nothing to say */
 
 	struct mt_account *account;
-	uint64_t target_pages;	 /* as last computed */
-	bool target_known;	 /* the monitor has been told */
-	uint64_t plan_pages;	 /* to be granted in this round */
+	uint64_t target_pages;   /* as last computed */
+	bool target_known;       /* the monitor has been told */
+	uint64_t plan_pages;     /* to be granted in this round */
 	uint64_t recorded_pages; /* what the state file says it may hold */
-	bool recorded;		 /* it is in the state file */
+	bool recorded;           /* it is in the state file */
 
 	struct mt_vm_region regions[MT_VM_REGIONS_MAX];
 	unsigned int region_count;

@@ -260,7 +260,7 @@ enum mt_fault_outcome mt_fault_serve(struct mt_pager *pager, const struct mt_fau
 	case MT_PAGE_STATES:
 		break;
 	}
-	MT_ASSERT(!"page in a state that does not exist");
+	MT_UNREACHABLE("page in a state that does not exist");
 }
 
 static void fault_done(struct mt_pager *pager, uint64_t since_ns)

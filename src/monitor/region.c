@@ -42,7 +42,7 @@ void mt_region_delete(struct mt_regions *regions, const void *base)
 		regions->hit = 0;
 		return;
 	}
-	MT_ASSERT(!"region was never inserted");
+	MT_UNREACHABLE("region was never inserted");
 }
 
 const struct mt_region *mt_region_of_addr(struct mt_regions *regions, uint64_t addr)

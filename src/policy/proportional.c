@@ -35,8 +35,7 @@ static uint64_t fill_scaled_floors(uint64_t total, struct mt_fill *items, size_t
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		items[i].got =
-			(uint64_t)((unsigned __int128)items[i].floor * total / floors);
+		items[i].got = (uint64_t)((unsigned __int128)items[i].floor * total / floors);
 		sum += items[i].got;
 	}
 	return sum;

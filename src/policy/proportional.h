@@ -18,12 +18,12 @@
 /* A limit that does not bind. */
 #define MT_POLICY_NO_LIMIT UINT64_MAX
 /* Largest number the policy calculates with: 2^48 pages, more than any address space. */
-#define MT_POLICY_MAX	   (1ULL << 48)
+#define MT_POLICY_MAX (1ULL << 48)
 /* A monitor's own memory on top of the guest's: a fixed part and a part for each guest page. */
 #define MT_POLICY_OVERHEAD_PAGES ((12UL << 20) / MT_PAGE_SIZE)
-#define MT_POLICY_OVERHEAD_PART	 128
+#define MT_POLICY_OVERHEAD_PART  128
 /* With less than this a VM can't make progress at all. */
-#define MT_POLICY_START_PAGES	 ((16UL << 20) / MT_PAGE_SIZE)
+#define MT_POLICY_START_PAGES ((16UL << 20) / MT_PAGE_SIZE)
 
 struct mt_fill {
 	uint64_t weight;
@@ -36,7 +36,7 @@ struct mt_fill {
 struct mt_policy_vm {
 	uint64_t memsize_pages;
 	uint64_t reservation_pages;
-	uint64_t limit_pages;	   /* MT_POLICY_NO_LIMIT: none */
+	uint64_t limit_pages;      /* MT_POLICY_NO_LIMIT: none */
 	uint64_t target_max_pages; /* MT_POLICY_NO_LIMIT: none */
 };
 
@@ -51,10 +51,12 @@ struct mt_policy_vm {
  */
 uint64_t mt_fill_proportional(uint64_t total, struct mt_fill *items, size_t count);
 
-/** mt_policy_cap() - most machine memory @vm can use or may have, in pages; 0 without guest memory */
+/** mt_policy_cap() - most machine memory @vm can use or may have, in pages; 0 without guest memory
+ */
 uint64_t mt_policy_cap(const struct mt_policy_vm *vm);
 
-/** mt_policy_floor() - memory @vm must be able to have: its reservation, and enough to run; at most its cap */
+/** mt_policy_floor() - memory @vm must be able to have: its reservation, and enough to run; at most
+ * its cap */
 uint64_t mt_policy_floor(const struct mt_policy_vm *vm);
 
 /** mt_policy_fill() - @vm as an item of the fill that gives targets */

@@ -16,7 +16,8 @@
 #define SO_PEERPIDFD 77
 #endif
 
-/* Fields of /proc/PID/stat after the command's closing parenthesis, up to starttime (the 22nd of all). */
+/* Fields of /proc/PID/stat after the command's closing parenthesis, up to starttime (the 22nd of
+ * all). */
 #define STAT_FIELDS_TO_START 20
 
 int mt_pidfd_open(pid_t pid)

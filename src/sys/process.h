@@ -13,7 +13,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/** mt_pidfd_of_peer() - of the process that made the connection @sock. Return: descriptor or -errno. */
+/** mt_pidfd_of_peer() - of the process that made the connection @sock. Return: descriptor or
+ * -errno. */
 int mt_pidfd_of_peer(int sock);
 
 /** mt_pidfd_open() - of @pid. Return: descriptor or -errno (-ESRCH). */
@@ -22,7 +23,8 @@ int mt_pidfd_open(pid_t pid);
 /** mt_pidfd_ended() - has the process ended? */
 bool mt_pidfd_ended(int pidfd);
 
-/** mt_pid_start_time() - when @pid was started, in clock ticks since boot; with its number unique. 0 or -errno */
+/** mt_pid_start_time() - when @pid was started, in clock ticks since boot; with its number unique.
+ * 0 or -errno */
 int mt_pid_start_time(pid_t pid, uint64_t *ret_ticks);
 
 #endif

@@ -86,22 +86,37 @@ int mt_swap_file_resize(int fd, uint64_t from, uint64_t bytes, struct mt_err *er
 			  strerror(-rc));
 }
 
+/* The default is two levels below what every host has. What fails here, mkdir(dir) tells about. */
+static void swap_dir_make_parent(const char *dir)
+{
+	MT_AUTO_FREE char *parent = strdup(dir);
+	char *slash = parent ? strrchr(parent, '/') : NULL;
+
+	if (!slash || slash == parent)
+		return;
+	*slash = '\0';
+	mkdir(parent, 0755);
+}
+
 int mt_swap_dir_check(const char *dir, struct mt_err *err)
 {
 	MT_AUTO_CLOSE int fd = -1;
 	struct stat st;
 	int rc;
 
+	swap_dir_make_parent(dir);
 	if (mkdir(dir, 0700) && errno != EEXIST)
-		return mt_err_set(err, -errno,
-				  "swap directory '%s': %s; create it or name another with --swap-dir",
-				  dir, strerror(errno));
+		return mt_err_set(
+			err, -errno,
+			"swap directory '%s': %s; create it or name another with --swap-dir", dir,
+			strerror(errno));
 	if (stat(dir, &st))
 		return mt_err_set(err, -errno, "swap directory '%s': %s", dir, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		return mt_err_set(err, -ENOTDIR,
-				  "swap directory '%s' is not a directory; name another with --swap-dir",
-				  dir);
+		return mt_err_set(
+			err, -ENOTDIR,
+			"swap directory '%s' is not a directory; name another with --swap-dir",
+			dir);
 	fd = mt_swap_file_open(dir, err);
 	rc = fd < 0 ? fd : mt_swap_file_resize(fd, 0, MT_PAGE_SIZE, err);
 	if (rc)

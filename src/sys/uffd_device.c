@@ -16,9 +16,10 @@ int mt_uffd_device_open(struct mt_err *err)
 	int rc;
 
 	if (fd < 0 && errno == ENOENT)
-		return mt_err_set(err, -ENOENT,
-				  "%s is missing; run a kernel with CONFIG_USERFAULTFD, Linux 6.8 or newer",
-				  UFFD_DEVICE);
+		return mt_err_set(
+			err, -ENOENT,
+			"%s is missing; run a kernel with CONFIG_USERFAULTFD, Linux 6.8 or newer",
+			UFFD_DEVICE);
 	if (fd < 0)
 		return mt_err_set(err, -errno,
 				  "%s: %s; run memtided as root or give it access to the device",
