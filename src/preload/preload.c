@@ -42,6 +42,13 @@ static size_t preload_min_bytes(void)
 	return bytes;
 }
 
+/* A child has none of the monitor's threads and, as it is marked, none of the guest's memory. */
+static void preload_forked(void)
+{
+	atomic_store(&preload_vm, NULL);
+	preload_refused = true;
+}
+
 /* The VM of this process, made at the first block of guest RAM; NULL when there is to be none. */
 static struct mt_vm *preload_get_vm(void)
 {
@@ -56,6 +63,7 @@ static struct mt_vm *preload_get_vm(void)
 		preload_refused = true;
 		return NULL;
 	}
+	pthread_atfork(NULL, NULL, preload_forked);
 	atomic_store(&preload_vm, vm);
 	return vm;
 }
