@@ -145,7 +145,11 @@ static bool link_receive(struct mt_link *link)
 	/* monitors have no descriptors to give us */
 	if (passed >= 0)
 		close(passed);
-	if (!got || got == -ECONNRESET) {
+	/* said once when the peer closed with our messages unread; its own last ones still follow
+	 */
+	if (got == -ECONNRESET)
+		return true;
+	if (!got) {
 		link_lost(link);
 		return false;
 	}

@@ -31,7 +31,8 @@ static void msgs_check_held(struct mt_link *link)
 {
 	struct mt_vmrec *vm = link->vm;
 	uint64_t grant = mt_account_pages(vm->account);
-	bool over = vm->stats[MT_C_HELD] > grant;
+	/* Before its first region a VM has no grant, but its monitor has some bookkeeping. */
+	bool over = grant && vm->stats[MT_C_HELD] > grant;
 	char held[MT_SIZE_TEXT_MAX], may[MT_SIZE_TEXT_MAX], text[MT_WIRE_TEXT_MAX];
 
 	if (over && !vm->over_grant) {

@@ -22,8 +22,8 @@ int mt_swap_file_open(const char *dir, struct mt_err *err);
  */
 MT_MUST_CHECK int mt_swap_file_resize(int fd, uint64_t from, uint64_t bytes, struct mt_err *err);
 
-/** mt_swap_dir_check() - is @dir there, and can a swap file live in it? Creates its last two parts. 0 or
- * -errno. */
+/** mt_swap_dir_check() - is @dir there, and can a swap file live in it? Creates its last two parts.
+ * 0 or -errno. */
 MT_MUST_CHECK int mt_swap_dir_check(const char *dir, struct mt_err *err);
 
 /** mt_swap_dir_free_bytes() - room in the file system of @dir; 0 when that can't be told */

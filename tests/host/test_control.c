@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: MIT */
+/* test_control.c - the control socket: requests good and bad, settings, audits, events, start-up
+ * errors */
+#include "host/rig.h"
+
+#include "common/mt_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define SHOW(name)          "{\"cmd\":\"show\",\"vm\":\"" name "\"}"
+#define SET(name, settings) "{\"cmd\":\"set\",\"vm\":\"" name "\",\"settings\":" settings "}"
+#define HOST                "{\"cmd\":\"host\"}"
+
+MT_TEST("bad requests are answered with an error and the connection goes on")
+{
+	static const char *const bad[] = {
+		"",
+		" ",
+		"x",
+		"[]",
+		"1",
+		"\"cmd\"",
+		"{",
+		"{}",
+		"{\"cmd\":1}",
+		"{\"cmd\":null}",
+		"{\"cmd\":\"nothing\"}",
+		"{\"cmd\":\"host\"} x",
+		"{\"cmd\":\"host\"}{}",
+		"{\"cmd\":\"show\"}",
+		"{\"cmd\":\"show\",\"vm\":[]}",
+		"{'cmd':'host'}",
+		"{\"cmd\":\"show\",\"vm\":\"\\u0000\"}",
+		"{\"cmd\":\"\xff\"}",
+		"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":1}}}}}}}}}",
+		"{\"cmd\":\"vm_create\"}",
+		"{\"cmd\":\"vm_create\",\"name\":\"../x\"}",
+		"{\"cmd\":\"vm_create\",\"name\":\"x\",\"reservation_bytes\":-1}",
+		"{\"cmd\":\"vm_create\",\"name\":\"x\",\"limit_bytes\":\"1G\"}",
+		"{\"cmd\":\"vm_create\",\"name\":\"x\",\"shares\":\"many\"}",
+		"{\"cmd\":\"vm_create\",\"name\":\"x\",\"share_group\":\"a b\"}",
+		"{\"cmd\":\"events\",\"after\":-1}",
+		"{\"cmd\":\"set\"}",
+		"{\"cmd\":\"set\",\"host\":true,\"settings\":{}}",
+		"{\"cmd\":\"set\",\"host\":true,\"settings\":{\"swap\":1}}",
+		"{\"cmd\":\"set\",\"host\":true,\"settings\":{\"pool\":\"200T\"}}",
+		"{\"cmd\":\"set\",\"host\":true,\"settings\":{\"pool\":\"1M\"}}",
+	};
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	for (unsigned int i = 0; i < MT_ARRAY_SIZE(bad); i++)
+		if (strcmp(ctl_code(ctl, bad[i]), "EINVAL"))
+			MT_FAIL("not refused: %s", bad[i]);
+	MT_CHECK_STR(ctl_code(ctl, SHOW("none")), "ENOENT");
+	MT_CHECK_STR(
+		ctl_code(ctl, "{\"cmd\":\"set\",\"host\":true,\"settings\":{\"pool\":\"900T\"}}"),
+		"ERANGE");
+	MT_CHECK_STR(ctl_code(ctl, " {\"cmd\" : \"host\"}\r"), "");
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "vms"), 0);
+	rig_stop(&rig);
+}
+
+MT_TEST("a line that is too long is refused and ends the connection, others go on")
+{
+	static char line[70000];
+	struct rig rig;
+	struct json_object *answer, *value = NULL;
+	int ctl, other;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	other = ctl_open(&rig);
+	memset(line, ' ', sizeof(line));
+	MT_CHECK(send(ctl, line, sizeof(line), MSG_NOSIGNAL) > 0);
+	answer = ctl_line(ctl, 5000);
+	MT_CHECK(answer && json_object_object_get_ex(answer, "code", &value));
+	MT_CHECK_STR(json_object_get_string(value), "E2BIG");
+	MT_CHECK(!ctl_line(ctl, 5000));
+	/* as long as a line may be */
+	memset(line, ' ', 65535);
+	memcpy(line, HOST, strlen(HOST));
+	line[65535] = '\0';
+	MT_CHECK_STR(ctl_code(other, line), "");
+	rig_stop(&rig);
+}
+
+MT_TEST("many requests in one packet are answered in order, the last one after the end of input "
+	"too")
+{
+	static char line[200 * 40];
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	for (unsigned int i = 0; i < 200; i++)
+		strcat(line, i % 2 ? HOST "\n" : "{\"cmd\":\"list\"}\n");
+	MT_CHECK_EQ(send(ctl, line, strlen(line), 0), strlen(line));
+	shutdown(ctl, SHUT_WR);
+	for (unsigned int i = 0; i < 200; i++) {
+		struct json_object *answer = ctl_line(ctl, 5000);
+
+		MT_CHECK(answer);
+		MT_CHECK_EQ(json_object_object_get_ex(answer, "vms", NULL), i % 2 == 0);
+		json_object_put(answer);
+	}
+	MT_CHECK(!ctl_line(ctl, 5000));
+	rig_stop(&rig);
+}
+
+MT_TEST("a client that reads nothing can't make the daemon hold much, or stop it")
+{
+	struct rig rig;
+	struct json_object *answer;
+	unsigned int sent = 0;
+	int ctl, other;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	other = ctl_open(&rig);
+	while (sent < 1000000 && send(ctl, HOST "\n", strlen(HOST) + 1, MSG_DONTWAIT) > 0)
+		sent++;
+	MT_CHECK(sent < 1000000);
+	MT_CHECK_STR(ctl_code(other, HOST), "");
+	/* nothing is lost once it reads again */
+	answer = ctl_line(ctl, 5000);
+	MT_CHECK(answer);
+	rig_stop(&rig);
+}
+
+MT_TEST("clients above the limit are told so, and served again when others leave")
+{
+	struct rig rig;
+	struct json_object *line, *value = NULL;
+	int fds[256], extra;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	for (unsigned int i = 0; i < 256; i++)
+		fds[i] = ctl_open(&rig);
+	extra = dup(fds[0]);
+	close(extra);
+	{
+		struct rig same = rig;
+		char command[256];
+		FILE *pipe;
+		char text[256] = "";
+
+		snprintf(command, sizeof(command),
+			 "python3 -c 'import socket;s=socket.socket(1,1);s.connect(\"%s\");"
+			 "print(s.recv(300).decode())'",
+			 same.socket);
+		pipe = popen(command, "re");
+		MT_CHECK(pipe && fgets(text, sizeof(text), pipe));
+		pclose(pipe);
+		line = json_tokener_parse(text);
+		MT_CHECK(line && json_object_object_get_ex(line, "code", &value));
+		MT_CHECK_STR(json_object_get_string(value), "EMFILE");
+	}
+	close(fds[3]);
+	usleep(100000);
+	MT_CHECK_STR(ctl_code(ctl_open(&rig), HOST), "");
+	rig_stop(&rig);
+}
+
+static void hello_token(union mt_wire_msg *hello, const char *token)
+{
+	mt_wire_init(hello, MT_WIRE_HELLO, 1);
+	snprintf(hello->hello.token, sizeof(hello->hello.token), "%s", token);
+	hello->hello.reservation_bytes = 1; /* to be ignored */
+}
+
+MT_TEST("a created VM has its name until the connection ends, and its settings from the token")
+{
+	static const char create[] = "{\"cmd\":\"vm_create\",\"name\":\"web\","
+				     "\"reservation_bytes\":33554432,\"limit_bytes\":67108864,"
+				     "\"shares\":0,\"share_group\":\"prod\"}";
+	struct rig rig;
+	struct peer peer;
+	union mt_wire_msg hello;
+	char token[MT_WIRE_TOKEN_MAX];
+	int ctl, creator;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	creator = ctl_open(&rig);
+	MT_CHECK_STR(ctl_code(creator, create), "");
+	MT_CHECK_STR(ctl_code(ctl, create), "EEXIST");
+	MT_CHECK_STR(ctl_string(ctl, SHOW("web"), "vm", "state"), "starting");
+	close(creator);
+	MT_CHECK(ctl_event_seen(ctl, "web", "given up"));
+	creator = ctl_open(&rig);
+	snprintf(token, sizeof(token), "%s", ctl_string(creator, create, NULL, "token"));
+	MT_CHECK_EQ(strlen(token), 32);
+	peer_connect(&rig, &peer);
+	hello_token(&hello, "00000000000000000000000000000000");
+	MT_CHECK_EQ(peer_hello_msg(&peer, &hello), -ENOENT);
+	peer_connect(&rig, &peer);
+	hello_token(&hello, token);
+	MT_CHECK_EQ(peer_hello_msg(&peer, &hello), 0);
+	close(creator);
+	MT_CHECK_EQ(peer_region(&peer, 128 * MIB), 0);
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.grant, MIB_PAGES(64));
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("web"), "vm", "reservation"), 32 * 1024);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("web"), "vm", "limit"), 64 * 1024);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("web"), "vm", "shares"), 1280);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("web"), "vm", "pid"), getpid());
+	MT_CHECK_STR(ctl_string(ctl, SHOW("web"), "vm", "share_group"), "prod");
+	/* a token works once */
+	peer_connect(&rig, &peer);
+	MT_CHECK_EQ(peer_hello_msg(&peer, &hello), -ENOENT);
+	rig_stop(&rig);
+}
+
+MT_TEST("another user may say hello with a token, and not without")
+{
+	struct rig rig;
+	struct peer peer;
+	union mt_wire_msg hello;
+	char token[MT_WIRE_TOKEN_MAX];
+	int ctl, status = 0;
+	pid_t pid;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	snprintf(token, sizeof(token), "%s",
+		 ctl_string(ctl, "{\"cmd\":\"vm_create\",\"name\":\"web\"}", NULL, "token"));
+	MT_CHECK_EQ(chmod(rig.dir, 0755), 0);
+	MT_CHECK_EQ(chmod(rig.vm_socket, 0666), 0);
+	pid = fork();
+	MT_CHECK(pid >= 0);
+	if (!pid) {
+		MT_CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+		peer_connect(&rig, &peer);
+		MT_CHECK_EQ(peer_hello(&peer, "mine", 0, 0), -EPERM);
+		peer_connect(&rig, &peer);
+		hello_token(&hello, token);
+		MT_CHECK_EQ(peer_hello_msg(&peer, &hello), 0);
+		_exit(0);
+	}
+	MT_CHECK_EQ(waitpid(pid, &status, 0), pid);
+	MT_CHECK_EQ(status, 0);
+	rig_stop(&rig);
+}
+
+MT_TEST("settings change live, all of them or none")
+{
+	struct rig rig;
+	struct peer peer;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 128 * MIB), 0);
+	MT_CHECK_STR(
+		ctl_code(ctl,
+			 SET("a", "{\"limit\":\"64M\",\"zip_max_pct\":50,\"shares\":\"high\"}")),
+		"");
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.target, MIB_PAGES(64));
+	MT_CHECK_EQ(peer.zip_max_pct, 50);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "shares"), 2560);
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"limit\":\"100M\",\"zip_max_pct\":101}")), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"limit\":\"100M\",\"colour\":1}")), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"limit\":\"100M\",\"reservation\":\"200M\"}")),
+		     "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"zip_max_pct\":1,\"reservation\":\"100M\"}")),
+		     "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"limit\":true}")), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"limit\":\"1M\"}")), "EINVAL");
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "limit"), 64 * 1024);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "zip_max_pct"), 50);
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"limit\":\"none\",\"target_max\":\"40M\"}")), "");
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.target, MIB_PAGES(40));
+	MT_CHECK_STR(ctl_code(ctl, SET("a", "{\"target_max\":\"none\"}")), "");
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.target, MIB_PAGES(141));
+	MT_CHECK(ctl_event_seen(ctl, "a", "set: limit=none, target_max=40M"));
+	rig_stop(&rig);
+}
+
+MT_TEST("the pool changes live, and never below what was promised")
+{
+	struct rig rig;
+	struct peer peer;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_connect(&rig, &peer);
+	MT_CHECK_EQ(peer_hello(&peer, "a", 64 * MIB, 0), 0);
+	MT_CHECK_EQ(peer_region(&peer, 256 * MIB), 0);
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.grant, MIB_PAGES(232));
+	MT_CHECK_STR(
+		ctl_code(ctl, "{\"cmd\":\"set\",\"host\":true,\"settings\":{\"pool\":\"80M\"}}"),
+		"ENOSPC");
+	MT_CHECK_STR(
+		ctl_code(ctl, "{\"cmd\":\"set\",\"host\":true,\"settings\":{\"pool\":\"128M\"}}"),
+		"");
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "pool"), 128 * 1024);
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.target, MIB_PAGES(104));
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "granted_out"), 232 * 1024);
+	peer_obey(&peer);
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.grant, MIB_PAGES(104));
+	MT_CHECK_STR(
+		ctl_code(ctl, "{\"cmd\":\"set\",\"host\":true,\"settings\":{\"pool\":\"1G\"}}"),
+		"");
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.grant, MIB_PAGES(256 + 2 + 12));
+	rig_stop(&rig);
+}
+
+MT_TEST("an audit is forwarded, answered, timed out, and survives the VM's and the client's end")
+{
+	struct rig rig;
+	struct peer peer;
+	union mt_wire_msg msg;
+	struct json_object *answer, *value = NULL;
+	int ctl, other;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", "check_timeout_ms = 300\n");
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	ctl_send(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}");
+	ctl_send(ctl, HOST);
+	while (!peer.check)
+		MT_CHECK(peer_next(&peer, &msg, 2000));
+	mt_wire_init(&msg, MT_WIRE_CHECKED, peer.check + 1);
+	peer_send(&peer, &msg); /* nobody's */
+	mt_wire_init(&msg, MT_WIRE_CHECKED, peer.check);
+	msg.checked.pages = 4096;
+	msg.checked.violations = 2;
+	strcpy(msg.checked.text, "page 7 is nowhere");
+	peer_send(&peer, &msg);
+	answer = ctl_line(ctl, 2000);
+	MT_CHECK(answer && json_object_object_get_ex(answer, "violations", &value));
+	MT_CHECK_EQ(json_object_get_int64(value), 2);
+	MT_CHECK(json_object_object_get_ex(answer, "first", &value));
+	MT_CHECK_STR(json_object_get_string(value), "page 7 is nowhere");
+	MT_CHECK(ctl_line(ctl, 2000)); /* the request behind it */
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}"), "ETIMEDOUT");
+	other = ctl_open(&rig);
+	ctl_send(other, "{\"cmd\":\"check\",\"vm\":\"a\"}");
+	close(other);
+	ctl_send(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}");
+	usleep(50000);
+	peer_close(&peer);
+	answer = ctl_line(ctl, 2000);
+	MT_CHECK(answer && json_object_object_get_ex(answer, "code", &value));
+	MT_CHECK_STR(json_object_get_string(value), "ENOTCONN");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}"), "ENOTCONN");
+	rig_stop(&rig);
+}
+
+MT_TEST("events are numbered, can be read from any one on, and followed")
+{
+	struct rig rig;
+	struct peer peer;
+	struct json_object *line, *value = NULL;
+	int ctl, follower;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	follower = ctl_open(&rig);
+	MT_CHECK_STR(ctl_code(follower, "{\"cmd\":\"events\",\"after\":0,\"follow\":true}"), "");
+	peer_join(&rig, &peer, "a");
+	line = ctl_line(follower, 2000);
+	MT_CHECK(line && json_object_object_get_ex(line, "event", &value));
+	MT_CHECK(json_object_object_get_ex(value, "vm", &value));
+	MT_CHECK_STR(json_object_get_string(value), "a");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"events\",\"after\":999999999}"), "");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"events\",\"after\":9223372036854775807}"), "");
+	rig_stop(&rig);
+}
+
+MT_TEST("every documented field is there")
+{
+	static const char *const vm_fields[] = {
+		"name",      "pid",         "state",   "vmm",         "reason",
+		"shares",    "reservation", "limit",   "zip_max_pct", "share_group",
+		"regions",   "memsize",     "granted", "consumed",    "shared",
+		"vmmemctl",  "zipSaved",    "swapin",  "swapout",     "entitlement",
+		"slack_pct", "grant",       "target",  "held",        "faultP99"};
+	static const char *const host_fields[] = {
+		"pool",     "granted_out", "free",     "ungranted",    "heldMax",
+		"minfree",  "state",       "vms",      "memsize",      "overcommit_pct",
+		"granted",  "consumed",    "shared",   "sharedcommon", "zero",
+		"vmmemctl", "zipped",      "zipHeld",  "zipSaved",     "swapused",
+		"swapin",   "swapout",     "overhead", "swap_dir",     "swap_dir_free",
+		"uptime_s", "version",     "pid"};
+	struct rig rig;
+	struct peer peer;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 16 * MIB), 0);
+	peer_stats(&peer, MT_C_SWAP_OUT, 10);
+	for (unsigned int i = 0; i < MT_ARRAY_SIZE(vm_fields); i++)
+		ctl_string(ctl, SHOW("a"), "vm", vm_fields[i]);
+	for (unsigned int i = 0; i < MT_ARRAY_SIZE(host_fields); i++)
+		ctl_string(ctl, HOST, "host", host_fields[i]);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "swapout"), 40);
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "swapout"), 40);
+	rig_stop(&rig);
+}
+
+/* The daemon with one bad option must end with @status and say @text. */
+static void check_start(const struct rig *rig, const char *option, const char *value, int status,
+			const char *text)
+{
+	const char *args[] = {"memtided", "--socket", rig->socket, "--swap-dir", rig->swap,
+			      "--pool",   "128M",     option,      value,        NULL};
+	char out[1024];
+	int rc = rig_run(args, out, sizeof(out));
+
+	if (rc != status || !strstr(out, text) || !strchr(out, '\n') ||
+	    (status && strchr(out, '\n')[1]))
+		MT_FAIL("%s %s: status %d, said: %s", option, value, rc, out);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "we");
+
+	MT_CHECK(file && fputs(text, file) >= 0 && !fclose(file));
+}
+
+MT_TEST("a daemon that can't start says in one line what and what to do")
+{
+	struct rig rig;
+
+	rig_make(&rig);
+	check_start(&rig, "--help", NULL, 0, "Usage");
+	check_start(&rig, "--version", NULL, 0, "memtided 0");
+	check_start(&rig, "--pool", "12Q", 2, "pool: '12Q' is not a size");
+	check_start(&rig, "--pool", "100T", 1, "more than this host's memory");
+	check_start(&rig, "--pool", "8M", 1, "at least");
+	check_start(&rig, "--zip-max-pct", "101", 2, "0 to 100");
+	check_start(&rig, "--nothing", NULL, 2, "--nothing");
+	check_start(&rig, "--pool", NULL, 2, "--pool");
+	check_start(&rig, "extra", NULL, 2, "extra");
+	check_start(&rig, "--swap-dir", "/nonexistent/a/b", 1, "--swap-dir");
+	check_start(&rig, "--swap-dir", "/etc/passwd", 1, "not a directory");
+	check_start(&rig, "--socket", "/nonexistent/a/b", 1, "--socket");
+	check_start(&rig, "--config", "/nonexistent", 1, "/nonexistent");
+	write_file(rig.config, "# fine\npool = 64M\n\nwhat is this\n");
+	check_start(&rig, "--config", rig.config, 1, "config:4: 'what is this'");
+	write_file(rig.config, "colour = blue\n");
+	check_start(&rig, "--config", rig.config, 1, "config:1: 'colour'");
+	rig_start(&rig, "64M", NULL);
+	check_start(&rig, "--foreground", NULL, 1, "listens on");
+	rig_stop(&rig);
+}
+
+MT_TEST("a swap directory on a read-only file system is refused at the start")
+{
+	struct rig rig;
+
+	rig_make(&rig);
+	MT_CHECK_EQ(mkdir(rig.swap, 0700), 0);
+	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", rig.swap, "tmpfs", MS_RDONLY, NULL))
+		MT_SKIP("can't mount: %s", strerror(errno));
+	check_start(&rig, "--foreground", NULL, 1, "Read-only file system");
+}
+
+MT_TEST_MAIN

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/* test_restart.c - connections lost, processes killed, daemons killed: the books survive it all */
+#include "host/rig.h"
+
+#include "common/mt_test.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#define SHOW(name) "{\"cmd\":\"show\",\"vm\":\"" name "\"}"
+#define HOST       "{\"cmd\":\"host\"}"
+
+/* A VM in a process of its own that joins, takes its memory, and lives until killed. */
+static pid_t vm_process(const struct rig *rig, const char *name, uint64_t bytes)
+{
+	int ready[2];
+	char ok = 0;
+	pid_t pid;
+
+	MT_CHECK_EQ(pipe(ready), 0);
+	pid = fork();
+	MT_CHECK(pid >= 0);
+	if (!pid) {
+		struct peer peer;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		peer_join(rig, &peer, name);
+		if (peer_region(&peer, bytes))
+			_exit(1);
+		peer_drain(&peer, 100);
+		if (write(ready[1], "k", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	MT_CHECK_EQ(read(ready[0], &ok, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+MT_TEST("a VM whose process is killed is gone with its grant, and its name is free")
+{
+	struct rig rig;
+	struct peer peer;
+	pid_t pid;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	pid = vm_process(&rig, "a", 64 * MIB);
+	MT_CHECK(ctl_number(ctl, HOST, "host", "granted_out") >= 64 * 1024);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK(ctl_event_seen(ctl, "a", "process has ended"));
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "granted_out"), 0);
+	rig_stop(&rig);
+}
+
+MT_TEST("a goodbye counts even when the VM left our messages unread")
+{
+	struct rig rig;
+	struct peer peer;
+	union mt_wire_msg bye;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"set\",\"vm\":\"a\",\"settings\":"
+				   "{\"target_max\":\"40M\"}}"),
+		     "");
+	kill(rig.daemon, SIGSTOP);
+	mt_wire_init(&bye, MT_WIRE_BYE, 0);
+	peer_send(&peer, &bye);
+	peer_close(&peer);
+	kill(rig.daemon, SIGCONT);
+	MT_CHECK(ctl_event_seen(ctl, "a", "left management"));
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "granted_out"), 0);
+	rig_stop(&rig);
+}
+
+MT_TEST("a VM that loses its connection keeps its grant and gets its place back with its secret")
+{
+	struct rig rig;
+	struct peer peer, thief;
+	uint64_t grant;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	peer_drain(&peer, 100);
+	grant = peer.grant;
+	peer_close(&peer);
+	usleep(100000);
+	MT_CHECK_STR(ctl_string(ctl, SHOW("a"), "vm", "state"), "away");
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "grant"), grant * 4);
+	thief = peer;
+	memset(thief.secret, 'f', 32);
+	MT_CHECK_EQ(peer_again(&rig, &thief, "a", MIB_PAGES(64)), -EPERM);
+	thief = peer;
+	thief.grant = grant + 1;
+	MT_CHECK_EQ(peer_again(&rig, &thief, "a", MIB_PAGES(64)), -EPROTO);
+	peer.grant -= 5; /* a GRANT_RETURN that got lost with the connection */
+	MT_CHECK_EQ(peer_again(&rig, &peer, "a", MIB_PAGES(64)), 0);
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.grant, grant);
+	MT_CHECK_STR(ctl_string(ctl, SHOW("a"), "vm", "state"), "running");
+	/* a region asked for again is confirmed again */
+	peer.addr = 1ULL << 32;
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	MT_CHECK(peer.swap_fd >= 0);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "memsize"), 64 * 1024);
+	/* without closing the old connection first */
+	MT_CHECK_EQ(peer_again(&rig, &peer, "a", MIB_PAGES(64)), 0);
+	MT_CHECK_EQ(peer_region(&peer, 4 * MIB), 0);
+	rig_stop(&rig);
+}
+
+MT_TEST("a killed daemon's successor counts what VMs hold before they have said hello again")
+{
+	struct rig rig;
+	struct peer p, stranger;
+	uint64_t grant;
+	pid_t other;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &p, "a");
+	MT_CHECK_EQ(peer_region(&p, 64 * MIB), 0);
+	other = vm_process(&rig, "b", 512 * MIB);
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"set\",\"vm\":\"a\",\"settings\":"
+				   "{\"limit\":\"48M\",\"zip_max_pct\":77}}"),
+		     "");
+	peer_drain(&p, 200);
+	peer_obey(&p);
+	peer_drain(&p, 1300); /* the state file follows within a second */
+	grant = p.grant;
+	rig_kill(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	MT_CHECK_STR(ctl_string(ctl, SHOW("a"), "vm", "state"), "away");
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "grant"), grant * 4);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "limit"), 48 * 1024);
+	MT_CHECK_STR(ctl_string(ctl, SHOW("b"), "vm", "state"), "away");
+	/* a new VM gets only what is really free */
+	peer_join(&rig, &stranger, "c");
+	MT_CHECK_EQ(peer_region(&stranger, 512 * MIB), 0);
+	peer_drain(&stranger, 200);
+	MT_CHECK(ctl_number(ctl, HOST, "host", "granted_out") <= (256 - 8) * 1024);
+	stranger.grant = 0;
+	MT_CHECK_EQ(peer_again(&rig, &p, "a", MIB_PAGES(64)), 0);
+	peer_drain(&p, 200);
+	MT_CHECK_EQ(p.zip_max_pct, 77);
+	MT_CHECK_STR(ctl_string(ctl, SHOW("a"), "vm", "state"), "running");
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "memsize"), 64 * 1024);
+	MT_CHECK(ctl_event_seen(ctl, "a", "connected again"));
+	p.addr = 1ULL << 40;
+	MT_CHECK_EQ(peer_region(&p, 4 * MIB), -EOPNOTSUPP);
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+	MT_CHECK(ctl_event_seen(ctl, "b", "process has ended"));
+	rig_stop(&rig);
+}
+
+MT_TEST("a daemon killed at any moment has not written down less than a VM was granted")
+{
+	struct rig rig;
+	struct peer p[2];
+
+	rig_make(&rig);
+	for (unsigned int round = 0; round < 15; round++) {
+		uint64_t sum = 0;
+		int ctl;
+
+		rig_start(&rig, "256M", NULL);
+		peer_join(&rig, &p[0], "a");
+		peer_join(&rig, &p[1], "b");
+		peer_region_send(&p[0], 512 * MIB);
+		peer_region_send(&p[1], 256 * MIB);
+		for (unsigned int i = 0; i < round * 3; i++) {
+			peer_drain(&p[0], 1);
+			peer_obey(&p[0]);
+			peer_drain(&p[1], 1);
+		}
+		rig_kill(&rig);
+		for (unsigned int i = 0; i < 2; i++) {
+			peer_drain(&p[i], 0);
+			sum += p[i].grant;
+		}
+		MT_CHECK(sum <= MIB_PAGES(248));
+		rig_start(&rig, "256M", NULL);
+		ctl = ctl_open(&rig);
+		/* a VM without any grant may be missing */
+		if (p[0].grant)
+			MT_CHECK(ctl_number(ctl, SHOW("a"), "vm", "grant") >= p[0].grant * 4);
+		if (p[1].grant)
+			MT_CHECK(ctl_number(ctl, SHOW("b"), "vm", "grant") >= p[1].grant * 4);
+		MT_CHECK_EQ(peer_again(&rig, &p[0], "a", MIB_PAGES(512)), 0);
+		MT_CHECK_EQ(peer_again(&rig, &p[1], "b", MIB_PAGES(256)), 0);
+		close(ctl);
+		peer_close(&p[0]);
+		peer_close(&p[1]);
+		rig_kill(&rig);
+		/* the next round starts afresh */
+		snprintf(rig.config, sizeof(rig.config), "%s/control.sock.state", rig.dir);
+		unlink(rig.config);
+		snprintf(rig.config, sizeof(rig.config), "%s/config", rig.dir);
+	}
+}
+
+MT_TEST("a damaged state file is said so, and what of it is good is used")
+{
+	struct rig rig;
+	char path[128];
+	FILE *file;
+	int ctl;
+
+	rig_make(&rig);
+	snprintf(path, sizeof(path), "%s.state", rig.socket);
+	file = fopen(path, "we");
+	MT_CHECK(file);
+	fprintf(file,
+		"memtide-state 1\nnonsense\n../x 1 1 1 1 0 0 0 0 10 10 -\n"
+		"gone 999999 5 100 100 0 0 0 0 10 10 -\nold %d 5 100 100 0 0 0 0 10 10 -\n",
+		(int)getpid());
+	fclose(file);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	MT_CHECK(ctl_event_seen(ctl, "", "bad line"));
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "vms"), 0);
+	rig_stop(&rig);
+	MT_CHECK(access(path, F_OK)); /* no VM, no state */
+	file = fopen(path, "we");
+	MT_CHECK(file);
+	fputs("something else\n", file);
+	fclose(file);
+	rig_start(&rig, "256M", NULL);
+	MT_CHECK(ctl_event_seen(ctl_open(&rig), "", "not ours"));
+	rig_stop(&rig);
+}
+
+MT_TEST("without a state file a VM from before is believed within reason")
+{
+	struct rig rig;
+	struct peer peer;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	memset(&peer, 0, sizeof(peer));
+	memset(peer.secret, 'a', 32);
+	peer.grant = MIB_PAGES(100);
+	MT_CHECK_EQ(peer_again(&rig, &peer, "a", MIB_PAGES(64)), -EPROTO);
+	memset(peer.secret, 'a', 32);
+	MT_CHECK_EQ(peer_again(&rig, &peer, "a", MIB_PAGES(128)), 0);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "memsize"), 128 * 1024);
+	MT_CHECK(ctl_number(ctl, HOST, "host", "granted_out") >= 100 * 1024);
+	rig_stop(&rig);
+}
+
+MT_TEST("a clean end keeps the state for VMs that live on")
+{
+	struct rig rig;
+	struct peer peer;
+	uint64_t grant;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	peer_drain(&peer, 100);
+	grant = peer.grant;
+	rig_stop(&rig);
+	rig_start(&rig, "256M", NULL);
+	MT_CHECK_EQ(ctl_number(ctl_open(&rig), SHOW("a"), "vm", "grant"), grant * 4);
+	MT_CHECK_EQ(peer_again(&rig, &peer, "a", MIB_PAGES(64)), 0);
+	rig_stop(&rig);
+}
+
+MT_TEST_MAIN
