@@ -18,7 +18,7 @@ static bool discards_push(struct mt_discards *discards, uint64_t addr, uint64_t 
 {
 	uint32_t tail = atomic_load_explicit(&discards->tail, memory_order_relaxed);
 
-	/* Pairs with the release in mt_discards_drain(): the entry has been read. */
+	/* Pairs with the store in mt_discards_drain(): the entry has been read. */
 	if (tail - atomic_load_explicit(&discards->head, memory_order_acquire) == MT_DISCARDS)
 		return false;
 	discards->ring[tail % MT_DISCARDS] = (struct mt_discard){addr, bytes};
@@ -43,8 +43,9 @@ int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes)
 
 	do {
 		pthread_mutex_lock(&discards->lock);
-		was_empty = atomic_load(&discards->tail) == atomic_load(&discards->head);
 		pushed = discards_push(discards, (uint64_t)(uintptr_t)addr, bytes);
+		/* Looked at after the push: before it, the pager might just be leaving the ring. */
+		was_empty = atomic_load(&discards->tail) - atomic_load(&discards->head) <= 1;
 		pthread_mutex_unlock(&discards->lock);
 		if (was_empty || !pushed)
 			mt_pager_kick(pager);
@@ -71,9 +72,10 @@ static void discard_copy(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_stat
 	/* Whoever writes a zip object to swap has unpacked it already: the object is free to go. */
 	if (state == MT_PAGE_ZIPPED)
 		mt_zip_del(pager->zip, (mt_zref_t){place});
+	/* A slot that is being read stays the transfer's until it has ended. */
 	if (state == MT_PAGE_SWAPPED && busy)
 		mt_swap_in_forget(pager, gpn);
-	if (state == MT_PAGE_SWAPPED)
+	else if (state == MT_PAGE_SWAPPED)
 		mt_slots_release(pager->slots, MT_SLOT(place));
 }
 
@@ -94,22 +96,17 @@ void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages)
 
 static void discard_take(struct mt_pager *pager, const struct mt_discard *discard)
 {
-	uint64_t addr = discard->addr;
-	uint64_t end = addr + discard->bytes;
+	/* What lies outside of all regions is not ours to know, however much it is. */
+	for (uint32_t i = 0; i < pager->regions.count; i++) {
+		const struct mt_region *region = &pager->regions.region[i];
+		uint64_t base = (uint64_t)(uintptr_t)region->base;
+		uint64_t start = MT_MAX(base, discard->addr);
+		uint64_t end = MT_MIN(base + (region->pages << MT_PAGE_SHIFT),
+				      discard->addr + discard->bytes);
 
-	while (addr < end) {
-		const struct mt_region *region = mt_region_of_addr(&pager->regions, addr);
-		uint64_t pages;
-		mt_gpn_t gpn;
-
-		if (!region) {
-			addr += MT_PAGE_SIZE;
-			continue;
-		}
-		gpn = mt_region_gpn(region, addr);
-		pages = MT_MIN(mt_region_pages_from(region, gpn), (end - addr) >> MT_PAGE_SHIFT);
-		mt_discard_range(pager, gpn, pages);
-		addr += pages << MT_PAGE_SHIFT;
+		if (start < end)
+			mt_discard_range(pager, mt_region_gpn(region, start),
+					 (end - start) >> MT_PAGE_SHIFT);
 	}
 }
 
@@ -118,10 +115,11 @@ void mt_discards_drain(struct mt_pager *pager)
 	struct mt_discards *discards = &pager->discards;
 	uint32_t head = atomic_load_explicit(&discards->head, memory_order_relaxed);
 
-	while (head != atomic_load_explicit(&discards->tail, memory_order_acquire)) {
+	/* Sequentially consistent: not before the batch number was made odd, see mt_discard(). */
+	while (head != atomic_load(&discards->tail)) {
 		struct mt_discard discard = discards->ring[head % MT_DISCARDS];
 
-		atomic_store_explicit(&discards->head, ++head, memory_order_release);
+		atomic_store(&discards->head, ++head);
 		discard_take(pager, &discard);
 	}
 	mt_staging_flush(&pager->staging);

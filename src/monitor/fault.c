@@ -15,20 +15,33 @@
 #include <lz4.h>
 #include <string.h>
 
-static enum mt_fault_outcome fault_outcome(enum mt_mem_outcome outcome)
+/*
+ * Nothing could be put at @addr. If it is not mapped as it was any more, the thread finds out by
+ * itself what is there now, but it must be woken for that: the kernel did not.
+ */
+static enum mt_fault_outcome fault_unplaced(struct mt_pager *pager, uint8_t *addr,
+					    enum mt_mem_outcome outcome)
 {
-	switch (outcome) {
-	case MT_MEM_DONE:
-	case MT_MEM_EXISTS:
-	case MT_MEM_GONE:
-		return MT_FAULT_SERVED;
-	case MT_MEM_PINNED:
-	case MT_MEM_ABSENT:
-	case MT_MEM_RETRY:
-	case MT_MEM_FAILED:
-		break;
-	}
-	return MT_FAULT_WAITS_KERNEL;
+	if (outcome != MT_MEM_GONE)
+		return MT_FAULT_WAITS_KERNEL;
+	pager->mem.wake(pager->mem.ctx, addr, MT_PAGE_SIZE);
+	return MT_FAULT_SERVED;
+}
+
+/*
+ * Puts @pages pages at @addr. Return: how many were put, from the first on. A window may reach over
+ * the end of a mapping, which the kernel refuses as a whole: then it is the page asked for alone.
+ */
+static uint32_t fault_put(struct mt_pager *pager, uint8_t *addr, const uint8_t *from,
+			  uint32_t pages, enum mt_mem_outcome *ret_outcome)
+{
+	uint64_t bytes = 0;
+
+	*ret_outcome = pager->mem.copy(pager->mem.ctx, addr, from, (uint64_t)pages << MT_PAGE_SHIFT,
+				       &bytes);
+	if (*ret_outcome == MT_MEM_GONE && !bytes && pages > 1)
+		*ret_outcome = pager->mem.copy(pager->mem.ctx, addr, from, MT_PAGE_SIZE, &bytes);
+	return (uint32_t)(bytes >> MT_PAGE_SHIFT);
 }
 
 static void fault_warm(struct mt_pager *pager, mt_gpn_t gpn)
@@ -63,47 +76,53 @@ static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max,
 static enum mt_fault_outcome fault_first_touch(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
-	uint32_t window = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
+	uint8_t *addr = mt_region_addr(region, gpn);
 	enum mt_mem_outcome outcome;
-	uint64_t bytes = 0;
-	uint32_t pages;
+	uint32_t window, pages;
 
+	/* Before the streams are looked at: a fault that tries again must not spoil them. */
+	if (!mt_room_left_pages(pager))
+		return MT_FAULT_WAITS_MEMORY;
+	window = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
 	if (!mt_room_excess_pages(pager)) {
 		if (mt_nursery_take(pager, region, gpn))
 			return MT_FAULT_SERVED;
 		window = MT_AROUND_MAX - (gpn.n - region->first.n) % MT_AROUND_MAX;
 	}
 	pages = (uint32_t)MT_MIN(window, mt_room_left_pages(pager));
-	if (!pages)
-		return MT_FAULT_WAITS_MEMORY;
 	pages = fault_run(pager, gpn, pages, MT_PAGE_UNTOUCHED, MT_PAGE_RELEASED);
-	outcome = pager->mem.copy(pager->mem.ctx, mt_region_addr(region, gpn), pager->zeros,
-				  (uint64_t)pages << MT_PAGE_SHIFT, &bytes);
-	pages = (uint32_t)(bytes >> MT_PAGE_SHIFT);
+	pages = fault_put(pager, addr, pager->zeros, pages, &outcome);
 	/* A page we thought was not there: it is in its place, and that is all we need to know. */
 	if (outcome == MT_MEM_EXISTS && !pages) {
-		pager->mem.wake(pager->mem.ctx, mt_region_addr(region, gpn), MT_PAGE_SIZE);
+		pager->mem.wake(pager->mem.ctx, addr, MT_PAGE_SIZE);
 		pages = 1;
 	}
+	if (!pages)
+		return fault_unplaced(pager, addr, outcome);
 	for (uint32_t i = 0; i < pages; i++) {
 		mt_gpn_t done = MT_GPN(gpn.n + i);
 
 		mt_page_set(&pager->map, done, mt_page_state(&pager->map, done), MT_PAGE_RESIDENT,
 			    0);
 	}
-	if (pages) {
-		mt_stream_brought(&pager->streams, gpn, pages);
-		mt_count(pager, MT_C_FAULT_NEW, 1);
-		return MT_FAULT_SERVED;
-	}
-	return fault_outcome(outcome);
+	mt_stream_brought(&pager->streams, gpn, pages);
+	mt_count(pager, MT_C_FAULT_NEW, 1);
+	return MT_FAULT_SERVED;
 }
 
 static void fault_lost(struct mt_pager *pager, mt_gpn_t gpn)
 {
+	mt_zref_t ref = {mt_page_place(&pager->map, gpn)};
+	const void *data;
+	mt_gpn_t owner;
+
 	if (!pager->map.pages[MT_PAGE_FAILED])
 		pager->loss = (struct mt_page_loss){gpn, MT_SLOT_NONE, -EBADMSG};
 	mt_page_set(&pager->map, gpn, MT_PAGE_ZIPPED, MT_PAGE_FAILED, 0);
+	/* The store goes on moving objects about, and must not move one that no page points at. */
+	mt_zip_get(pager->zip, ref, &data, &owner);
+	if (owner.n == gpn.n)
+		mt_zip_del(pager->zip, ref);
 	pager->notify(pager->notify_ctx);
 }
 
@@ -146,13 +165,14 @@ static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
 static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
-	uint32_t pages = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
+	uint8_t *addr = mt_region_addr(region, gpn);
 	enum mt_mem_outcome outcome;
-	uint64_t bytes = 0;
+	uint32_t pages;
 
-	pages = (uint32_t)MT_MIN(pages, mt_room_left_pages(pager));
-	if (!pages)
+	if (!mt_room_left_pages(pager))
 		return MT_FAULT_WAITS_MEMORY;
+	pages = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
+	pages = (uint32_t)MT_MIN(pages, mt_room_left_pages(pager));
 	pages = fault_run(pager, gpn, pages, MT_PAGE_ZIPPED, MT_PAGE_ZERO);
 	for (uint32_t i = 0; i < pages; i++) {
 		if (fault_unpack(pager, MT_GPN(gpn.n + i), pager->bounce + i * MT_PAGE_SIZE))
@@ -163,13 +183,11 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 		}
 		pages = i;
 	}
-	outcome = pager->mem.copy(pager->mem.ctx, mt_region_addr(region, gpn), pager->bounce,
-				  (uint64_t)pages << MT_PAGE_SHIFT, &bytes);
-	pages = (uint32_t)(bytes >> MT_PAGE_SHIFT);
+	pages = fault_put(pager, addr, pager->bounce, pages, &outcome);
+	if (!pages)
+		return fault_unplaced(pager, addr, outcome);
 	for (uint32_t i = 0; i < pages; i++)
 		fault_unpacked(pager, MT_GPN(gpn.n + i), i > 0);
-	if (!pages)
-		return outcome == MT_MEM_GONE ? MT_FAULT_SERVED : MT_FAULT_WAITS_KERNEL;
 	mt_stream_brought(&pager->streams, gpn, pages);
 	return MT_FAULT_SERVED;
 }
@@ -183,7 +201,8 @@ static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gp
 		return MT_FAULT_WAITS_MEMORY;
 	outcome = mt_nominate_undo(pager, gpn, true);
 	if (outcome != MT_MEM_DONE)
-		return outcome == MT_MEM_GONE ? MT_FAULT_SERVED : MT_FAULT_WAITS_KERNEL;
+		return fault_unplaced(
+			pager, mt_region_addr(mt_region_of_gpn(&pager->regions, gpn), gpn), outcome);
 	fault_warm(pager, gpn);
 	mt_count(pager, MT_C_FAULT_NOMINATED, 1);
 	return MT_FAULT_SERVED;
@@ -220,6 +239,8 @@ static enum mt_fault_outcome fault_swapped(struct mt_pager *pager, mt_gpn_t gpn,
 
 	if (mt_page_busy(&pager->map, gpn))
 		return MT_FAULT_WAITS_SWAP;
+	if (!mt_room_for(pager, 1))
+		return MT_FAULT_WAITS_MEMORY;
 	window = mt_stream_window(&pager->streams, gpn, MT_SWAP_RUN);
 	outcome = mt_swap_in_start(pager, gpn, window);
 	if (outcome == MT_FAULT_WAITS_SWAP && !again)
@@ -268,6 +289,18 @@ static void fault_done(struct mt_pager *pager, uint64_t since_ns)
 	mt_hist_add(&pager->fault_hist, mt_pager_now_ns() - since_ns);
 }
 
+/*
+ * Does somebody wait for this page already? Who serves him wakes all. A thread that gets signals
+ * faults anew after each: without this check, one thread could take every place there is.
+ */
+static bool fault_waits(const struct mt_pager *pager, const struct mt_fault *fault)
+{
+	for (uint32_t i = 0; i < pager->waiters; i++)
+		if (pager->waiter[i].fault.addr >> MT_PAGE_SHIFT == fault->addr >> MT_PAGE_SHIFT)
+			return true;
+	return false;
+}
+
 void mt_fault_new(struct mt_pager *pager, const struct mt_fault *fault)
 {
 	uint64_t now_ns = mt_pager_now_ns();
@@ -277,6 +310,8 @@ void mt_fault_new(struct mt_pager *pager, const struct mt_fault *fault)
 		fault_done(pager, now_ns);
 		return;
 	}
+	if (fault_waits(pager, fault))
+		return;
 	/* The pager reads no more faults than can wait. */
 	MT_ASSERT(pager->waiters < MT_WAITERS_MAX);
 	pager->waiter[pager->waiters++] =

@@ -48,6 +48,19 @@ static void helper_notify(int fd)
 		return;
 }
 
+bool mt_helper_run_one(struct mt_helper *helper)
+{
+	struct mt_job *job = mt_helper_job(helper, MT_JOB_QUEUED);
+
+	if (!job)
+		return helper->idle_work && helper->idle_work(helper->idle_ctx);
+	for (uint32_t i = 0; i < job->count; i++)
+		helper_compress(helper->lz4_state, job, i);
+	atomic_store_explicit(&job->phase, MT_JOB_DONE, memory_order_release);
+	helper_notify(helper->pager_fd);
+	return true;
+}
+
 static void *helper_main(void *arg)
 {
 	struct mt_helper *helper = arg;
@@ -55,16 +68,7 @@ static void *helper_main(void *arg)
 
 	pthread_setname_np(pthread_self(), "memtide-helper");
 	while (!atomic_load_explicit(&helper->stop, memory_order_acquire)) {
-		struct mt_job *job = mt_helper_job(helper, MT_JOB_QUEUED);
-
-		if (job) {
-			for (uint32_t i = 0; i < job->count; i++)
-				helper_compress(helper->lz4_state, job, i);
-			atomic_store_explicit(&job->phase, MT_JOB_DONE, memory_order_release);
-			helper_notify(helper->pager_fd);
-			continue;
-		}
-		if (helper->idle_work && helper->idle_work(helper->idle_ctx))
+		if (mt_helper_run_one(helper))
 			continue;
 		if (read(helper->wake_fd, &woken, sizeof(woken)) < 0 && errno != EINTR)
 			break;
@@ -101,7 +105,7 @@ int mt_helper_start(struct mt_helper *helper, int pager_fd)
 	if (helper->wake_fd < 0)
 		return -errno;
 	rc = helper_buffers(helper);
-	if (rc)
+	if (rc || helper->by_hand)
 		return rc;
 	/* The VMM's signals are the VMM's business. */
 	sigfillset(&all);

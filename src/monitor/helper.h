@@ -46,6 +46,7 @@ struct mt_helper {
 	struct mt_job job[MT_JOBS];
 	pthread_t thread;
 	bool started;
+	bool by_hand; /* tests: there is no thread, mt_helper_run_one() is called instead */
 	_Atomic bool stop;
 	int wake_fd;  /* eventfd: the helper sleeps on it */
 	int pager_fd; /* eventfd of the pager, written when a job is done (borrowed) */
@@ -57,6 +58,9 @@ struct mt_helper {
 
 /** mt_helper_start() - make buffers and start the thread. Return: 0 or -errno. */
 MT_MUST_CHECK int mt_helper_start(struct mt_helper *helper, int pager_fd);
+
+/** mt_helper_run_one() - the helper's work: one job, or one piece of idle work. False: no work. */
+bool mt_helper_run_one(struct mt_helper *helper);
 
 /** mt_helper_stop() - end the thread, free everything; a zeroed one is fine */
 void mt_helper_stop(struct mt_helper *helper);

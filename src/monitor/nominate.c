@@ -45,7 +45,25 @@ static void hand_pass(struct mt_pager *pager, mt_gpn_t gpn)
 
 	if (heat && mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT)
 		mt_page_heat_set(&pager->map, gpn, heat - 1);
+	pager->hand_skipped++;
 	hand_advance(pager, 1);
+}
+
+/* Pages the hand visits in one round. */
+static uint64_t hand_round(const struct mt_pager *pager)
+{
+	uint64_t pages = 0;
+
+	for (uint32_t i = 0; i < pager->regions.count; i++)
+		pages += pager->regions.region[i].pages;
+	return pages;
+}
+
+bool mt_nominate_may_find(const struct mt_pager *pager)
+{
+	/* After so many rounds the hottest page would have been taken, if it could be moved. */
+	return pager->hand_skipped < (MT_HEAT_MAX + 1) * hand_round(pager) &&
+	       pager->staging.used < pager->staging.size;
 }
 
 /* Pages from the hand on that may be taken, all in one region, at most @max. */
@@ -127,11 +145,14 @@ uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
 
 uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 {
-	uint32_t scan_left = NOMINATE_SCAN;
+	/* No more than a round, or what was served in this turn would go before it was touched. */
+	uint32_t scan_left = (uint32_t)MT_MIN(NOMINATE_SCAN, hand_round(pager));
 	uint32_t moved = 0;
 
 	if (!pager->regions.count)
 		return 0;
+	/* The region under the hand may have gone, or another one taken its place. */
+	hand_advance(pager, 0);
 	while (moved < pages && scan_left) {
 		uint32_t run = hand_run(pager, MT_MIN(NOMINATE_RUN, pages - moved), &scan_left);
 		uint32_t got;
@@ -143,6 +164,7 @@ uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 		}
 		got = mt_nominate_run(pager, hand_gpn(pager), run);
 		moved += got;
+		pager->hand_skipped = got ? 0 : pager->hand_skipped + run;
 		hand_advance(pager, run);
 		if (!got && pager->staging.used == pager->staging.size)
 			break;
@@ -160,10 +182,13 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
 	enum mt_mem_outcome outcome = MT_MEM_PINNED;
 	uint64_t bytes;
 
-	/* While someone reads the slot, or direct I/O pins it, the guest gets a copy. */
+	/*
+	 * While someone reads the slot, or direct I/O pins it, the guest gets a copy. So does a
+	 * guest whose memory was locked meanwhile: the kernel moves no page into locked memory.
+	 */
 	if (!busy)
 		outcome = pager->mem.move(pager->mem.ctx, to, from, MT_PAGE_SIZE, wake, &bytes);
-	if (outcome == MT_MEM_PINNED) {
+	if (outcome == MT_MEM_PINNED || outcome == MT_MEM_GONE) {
 		outcome = pager->mem.copy(pager->mem.ctx, to, from, MT_PAGE_SIZE, &bytes);
 		if (outcome == MT_MEM_DONE && !busy)
 			mt_staging_free_full(&pager->staging, slot);

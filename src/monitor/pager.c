@@ -59,14 +59,21 @@ static void pager_zip_moved(void *ctx, mt_gpn_t gpn, mt_zref_t to)
 	mt_page_moved(&pager->map, gpn, to.n);
 }
 
-/* Private memory of ours that a fork must not share; NULL when there is none to be had. */
-static void *pager_area(uint64_t bytes)
+/*
+ * Only made accessible when it is sure not to be locked: in a VMM that called mlockall() the
+ * kernel would fill all of it with memory at once.
+ */
+void *mt_pager_area(uint64_t bytes)
 {
-	void *area = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *area = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (area == MAP_FAILED)
 		return NULL;
+	munlock(area, bytes);
+	if (mprotect(area, bytes, PROT_READ | PROT_WRITE)) {
+		munmap(area, bytes);
+		return NULL;
+	}
 	madvise(area, bytes, MADV_DONTFORK);
 	return area;
 }
@@ -74,7 +81,7 @@ static void *pager_area(uint64_t bytes)
 /* The same, aligned to @align (a power of two, more than a page). */
 static void *pager_area_aligned(uint64_t bytes, uint64_t align)
 {
-	uint8_t *area = pager_area(bytes + align);
+	uint8_t *area = mt_pager_area(bytes + align);
 	uint64_t skip;
 
 	if (!area)
@@ -92,15 +99,15 @@ static int pager_init_areas(struct mt_pager *pager)
 	pager->zip_arena_bytes = mt_align_up(pager->zip_arena_bytes, 1 << 16);
 	pager->zip_arena = pager_area_aligned(pager->zip_arena_bytes, 1 << 16);
 	pager->nursery = pager_area_aligned(MT_NURSERY_SLOTS * MT_HUGE_SIZE, MT_HUGE_SIZE);
-	pager->bounce = pager_area(MT_AROUND_MAX * MT_PAGE_SIZE);
-	pager->zeros = pager_area(MT_AROUND_MAX * MT_PAGE_SIZE);
+	pager->bounce = mt_pager_area(MT_AROUND_MAX * MT_PAGE_SIZE);
+	pager->zeros = mt_pager_area(MT_AROUND_MAX * MT_PAGE_SIZE);
 	if (!pager->zip_arena || !pager->nursery || !pager->bounce || !pager->zeros)
 		return -ENOMEM;
 	madvise(pager->zip_arena, pager->zip_arena_bytes, MADV_NOHUGEPAGE);
 	madvise(pager->zeros, MT_AROUND_MAX * MT_PAGE_SIZE, MADV_NOHUGEPAGE);
 	madvise(pager->nursery, MT_NURSERY_SLOTS * MT_HUGE_SIZE, MADV_HUGEPAGE);
 	for (uint32_t i = 0; i < MT_SWAP_BUFFERED; i++) {
-		pager->swap_op[i].buffer = pager_area(MT_SWAP_RUN * MT_PAGE_SIZE);
+		pager->swap_op[i].buffer = mt_pager_area(MT_SWAP_RUN * MT_PAGE_SIZE);
 		if (!pager->swap_op[i].buffer)
 			return -ENOMEM;
 	}
@@ -254,17 +261,29 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 	return pager->waiters || mt_room_excess_pages(pager) ? PAGER_STUCK_MS : -1;
 }
 
+static int pager_read(struct mt_pager *pager, struct mt_fault *faults)
+{
+	if (pager->waiters + PAGER_FAULTS > MT_WAITERS_MAX)
+		return 0;
+	return pager->mem.read_faults(pager->mem.ctx, faults, PAGER_FAULTS);
+}
+
 int mt_pager_step(struct mt_pager *pager, int timeout_ms)
 {
 	struct mt_fault faults[PAGER_FAULTS];
-	int count = 0, next_ms;
+	int count, next_ms;
 	bool commands_left;
 
-	pager_wait(pager, timeout_ms);
 	/* Odd from here on; sequentially consistent, see mt_discard(). */
 	atomic_fetch_add(&pager->batch, 1);
-	if (pager->waiters + PAGER_FAULTS <= MT_WAITERS_MAX)
-		count = pager->mem.read_faults(pager->mem.ctx, faults, PAGER_FAULTS);
+	/* A guest that faults once often faults again at once: look before going to sleep. */
+	count = pager_read(pager, faults);
+	if (count <= 0) {
+		atomic_fetch_add(&pager->batch, 1);
+		pager_wait(pager, timeout_ms);
+		atomic_fetch_add(&pager->batch, 1);
+		count = pager_read(pager, faults);
+	}
 	mt_discards_drain(pager);
 	mt_swap_collect(pager);
 	mt_reclaim_collect(pager);

@@ -107,6 +107,7 @@ struct mt_pager {
 	uint64_t next_ticket;
 	uint64_t swap_retry_ns; /* after a failed write, or when full: no swapping before then */
 	uint64_t reclaim_retry_ns; /* while swap is out: no job before then */
+	bool leaving;		   /* every page is to come back, and to stay: restore.h */
 	bool swap_one_by_one;	/* after a failed read of a run */
 
 	/* The nursery's slots are filled by the helper and emptied by the pager. */
@@ -168,6 +169,9 @@ static inline void mt_count(struct mt_pager *pager, enum mt_counter id, uint64_t
 
 /** mt_pager_kick() - wake the pager to look at its doors; any thread, signal-safe */
 void mt_pager_kick(struct mt_pager *pager);
+
+/** mt_pager_area() - private memory of ours that a fork does not share; NULL without any */
+void *mt_pager_area(uint64_t bytes);
 
 /** mt_pager_now_ns() - monotonic clock */
 uint64_t mt_pager_now_ns(void);
@@ -240,6 +244,9 @@ uint64_t mt_room_overhead_bytes(const struct mt_pager *pager);
 
 /** mt_nominate_some() - move up to @pages cold pages to staging. Return: how many were moved. */
 uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages);
+
+/** mt_nominate_may_find() - found nothing, but is the hand still to visit pages it might take? */
+bool mt_nominate_may_find(const struct mt_pager *pager);
 
 /** mt_nominate_run() - move up to @pages pages from @gpn on, all RESIDENT. Return: how many. */
 uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages);

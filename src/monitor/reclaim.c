@@ -157,6 +157,8 @@ bool mt_reclaim_step(struct mt_pager *pager)
 	uint32_t nominated = 0, sent;
 	bool urgent = pager->waiters_for_memory > 0;
 
+	if (pager->leaving)
+		return false;
 	reclaim_ease_zip(pager);
 	mt_swap_out_queued(pager);
 	if (!excess && !urgent)
@@ -171,5 +173,6 @@ bool mt_reclaim_step(struct mt_pager *pager)
 	if (pager->map.nominated.count <= wait / 2 && nominated && !urgent)
 		return true;
 	sent = reclaim_dispatch(pager, excess - under_way);
-	return nominated || sent;
+	return nominated || sent ||
+	       (pager->map.nominated.count < wait && mt_nominate_may_find(pager));
 }

@@ -27,9 +27,10 @@
 
 uint64_t mt_room_overhead_bytes(const struct mt_pager *pager)
 {
-	/* 6 bytes for each staging slot: owner bitmap and waiting list, rounded up. */
-	return pager->map.bookkeeping_bytes + pager->fixed_bytes + mt_helper_bytes() +
-	       MT_AROUND_MAX * MT_PAGE_SIZE;
+	uint64_t slots_bytes = pager->slots ? mt_slots_held_bytes(pager->slots) : 0;
+
+	return pager->map.bookkeeping_bytes + pager->fixed_bytes + slots_bytes +
+	       mt_helper_bytes() + MT_AROUND_MAX * MT_PAGE_SIZE;
 }
 
 uint64_t mt_room_held_pages(const struct mt_pager *pager)
@@ -49,7 +50,7 @@ uint64_t mt_room_grant_pages(const struct mt_pager *pager)
 
 static int64_t room_grant(const struct mt_pager *pager)
 {
-	return (int64_t)mt_room_grant_pages(pager);
+	return pager->leaving ? INT64_MAX : (int64_t)mt_room_grant_pages(pager);
 }
 
 static int64_t room_target(const struct mt_pager *pager)
@@ -94,18 +95,33 @@ void mt_room_return_grant(struct mt_pager *pager)
 	int64_t keep = MT_MAX(target, held);
 	int64_t give = grant - keep;
 
-	if (give <= 0 || (give < ROOM_RETURN_MIN_PAGES && keep != target))
+	if (pager->leaving || give <= 0 || (give < ROOM_RETURN_MIN_PAGES && keep != target))
 		return;
 	atomic_fetch_add_explicit(&pager->returned_pages, (uint64_t)give, memory_order_release);
 	pager->notify(pager->notify_ctx);
 }
 
+/*
+ * Half of what is left for guest pages when a VM has little: compressed pages must not take all
+ * of it, or there would be nothing to give up for the page that the guest wants now.
+ */
+static uint64_t room_zip_share_bytes(const struct mt_pager *pager)
+{
+	int64_t fixed = (int64_t)mt_pages_of_bytes(mt_room_overhead_bytes(pager)) + ROOM_RESERVE_PAGES;
+	int64_t limit = MT_MIN(room_target(pager), room_grant(pager));
+	int64_t share = (limit - room_gap(limit) - fixed) / 2;
+
+	return share > 0 ? (uint64_t)MT_MIN(share, INT64_MAX >> MT_PAGE_SHIFT) << MT_PAGE_SHIFT : 0;
+}
+
 uint64_t mt_room_zip_max_bytes(const struct mt_pager *pager)
 {
-	uint64_t pages = 0;
+	uint64_t pages = 0, max_bytes;
 
 	for (uint32_t i = 0; i < pager->regions.count; i++)
 		pages += pager->regions.region[i].pages;
-	return (pages << MT_PAGE_SHIFT) / 100 *
-	       atomic_load_explicit(&pager->zip_max_pct, memory_order_relaxed);
+	max_bytes = (pages << MT_PAGE_SHIFT) / 100 *
+		    atomic_load_explicit(&pager->zip_max_pct, memory_order_relaxed);
+	/* Without swap there is no other place to put a page: then better this than nothing. */
+	return mt_swap_usable(pager) ? MT_MIN(max_bytes, room_zip_share_bytes(pager)) : max_bytes;
 }

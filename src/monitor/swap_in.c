@@ -129,13 +129,13 @@ void mt_swap_in_done(struct mt_pager *pager, struct mt_swap_op *op, int result)
 		mt_count(pager, MT_C_SWAP_ERRORS, 1);
 	for (uint32_t i = 0; i < op->count; i++) {
 		if (!swap_in_current(pager, op, i))
-			continue;
-		if (!result)
+			mt_slots_release(pager->slots, MT_SLOT(op->slot.n + i));
+		else if (!result)
 			swap_in_place(pager, op, i);
 		else if (op->count > 1 || !pager->swap_one_by_one)
 			mt_page_busy_clear(&pager->map, op->gpn[i], false);
 		else
-			swap_in_lost(pager, op->gpn[i], op->slot, result);
+			swap_in_lost(pager, op->gpn[i], MT_SLOT(op->slot.n + i), result);
 	}
 	/* What failed is asked for again, page by page: only a page that fails alone, too, is lost. */
 	pager->swap_one_by_one = result != 0;

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "monitor/link.h"
 #include "monitor/pager.h"
+#include "monitor/restore.h"
 #include "sys/mapping.h"
 #include "sys/swap_io.h"
 #include "sys/uffd.h"
@@ -28,8 +29,8 @@
 #define VM_ZIP_ARENA_BYTES (16ULL << 30)
 #define VM_DEFAULT_SOCKET  "/run/memtide/control.sock"
 #define VM_ZIP_MAX_PCT	   10
-/* Pages looked at in one turn when all of them are to be brought back. */
-#define VM_RESTORE_STEP	   256U
+/* Pages of a new region looked at in one turn: some 64 MiB each millisecond. */
+#define VM_ADOPT_STEP	   16384U
 
 /* A region as other threads see it; [0, 0) when the place is free. */
 struct vm_range {
@@ -60,10 +61,19 @@ static struct mt_err *vm_err(struct mt_vm_error *err)
 	return (struct mt_err *)err;
 }
 
+/* Set in the pager's threads only: the VMM's calls are watched, theirs are not. */
+static __thread bool vm_in_pager;
+
+bool mt_vm_in_pager(void)
+{
+	return vm_in_pager;
+}
+
 static void *vm_pager_main(void *arg)
 {
 	struct mt_vm *vm = arg;
 
+	vm_in_pager = true;
 	pthread_setname_np(pthread_self(), "memtide-pager");
 	mt_pager_run(&vm->pager, &vm->stop);
 	return NULL;
@@ -86,14 +96,12 @@ static int vm_make_pager(struct mt_vm *vm, struct mt_err *err)
 {
 	uint64_t bytes = (uint64_t)VM_STAGING_SLOTS << MT_PAGE_SHIFT;
 	struct mt_pager *pager = &vm->pager;
-	void *staging = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *staging = mt_pager_area(bytes);
 	int rc;
 
-	if (staging == MAP_FAILED)
-		return mt_err_set(err, -errno, "no address space for staging: %s", strerror(errno));
+	if (!staging)
+		return mt_err_set(err, -ENOMEM, "no address space for staging");
 	vm->staging = staging;
-	madvise(staging, bytes, MADV_DONTFORK);
 	madvise(staging, bytes, MADV_NOHUGEPAGE);
 	rc = mt_uffd_register(&vm->uffd, staging, bytes, err);
 	if (rc)
@@ -235,9 +243,8 @@ static bool vm_region_insert(struct mt_pager *pager, void *arg)
 static bool vm_region_adopt(struct mt_pager *pager, void *arg)
 {
 	struct vm_region_work *work = arg;
-	bool present[VM_RESTORE_STEP];
-	uint32_t count =
-		(uint32_t)MT_MIN(VM_RESTORE_STEP, work->region.pages - work->done_pages);
+	bool present[VM_ADOPT_STEP];
+	uint32_t count = (uint32_t)MT_MIN(VM_ADOPT_STEP, work->region.pages - work->done_pages);
 	mt_gpn_t first = MT_GPN(work->region.first.n + work->done_pages);
 
 	work->rc = pager->mem.present(pager->mem.ctx, mt_region_addr(&work->region, first), count,
@@ -482,61 +489,16 @@ int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats)
 	return 0;
 }
 
-/* Bringing everything back: where we are, and whether a whole round found nothing left. */
-struct vm_restore {
-	uint32_t region;
-	uint64_t page;
-	bool left;
-};
-
-/* Does the page have a copy somewhere else that must come back? */
-static bool vm_restore_needed(struct mt_pager *pager, mt_gpn_t gpn)
-{
-	enum mt_page_state state = mt_page_state(&pager->map, gpn);
-
-	return state == MT_PAGE_NOMINATED || state == MT_PAGE_ZIPPED || state == MT_PAGE_SWAPPED;
-}
-
-static bool vm_restore_all(struct mt_pager *pager, void *arg)
-{
-	struct vm_restore *at = arg;
-
-	for (uint32_t i = 0; i < VM_RESTORE_STEP && at->region < pager->regions.count; i++) {
-		const struct mt_region *region = &pager->regions.region[at->region];
-		mt_gpn_t gpn = MT_GPN(region->first.n + at->page);
-
-		if (vm_restore_needed(pager, gpn)) {
-			struct mt_fault fault = {.addr = (uintptr_t)mt_region_addr(region, gpn)};
-
-			if (mt_fault_serve(pager, &fault, true) != MT_FAULT_SERVED)
-				at->left = true;
-		}
-		if (++at->page < region->pages)
-			continue;
-		at->page = 0;
-		at->region++;
-	}
-	if (at->region < pager->regions.count)
-		return false;
-	if (!at->left)
-		return true;
-	*at = (struct vm_restore){.left = false};
-	return false;
-}
-
 int mt_vm_leave(struct mt_vm *vm, struct mt_vm_error *verr)
 {
-	struct vm_restore at = {.left = false};
+	struct mt_restore restore = {.left = false};
 
 	if (!vm)
 		return 0;
-	/* Every page comes back, whatever was granted: the daemon counts the VM out with the BYE. */
-	atomic_store(&vm->pager.target_pages, UINT64_MAX);
-	atomic_fetch_add(&vm->pager.granted_pages, UINT64_MAX >> 2);
-	mt_command(&vm->pager, vm_restore_all, &at);
-	if (vm_count(vm, MT_C_FAILED))
+	mt_command(&vm->pager, mt_restore_some, &restore);
+	if (restore.failed_pages)
 		return mt_err_set(vm_err(verr), -EIO, "%lu pages are lost; the VM stays managed",
-				  (unsigned long)vm_count(vm, MT_C_FAILED));
+				  (unsigned long)restore.failed_pages);
 	for (uint32_t i = 0; i < MT_REGIONS_MAX; i++) {
 		uintptr_t start = atomic_load(&vm->range[i].start);
 		uintptr_t end = atomic_load(&vm->range[i].end);
@@ -546,6 +508,31 @@ int mt_vm_leave(struct mt_vm *vm, struct mt_vm_error *verr)
 	}
 	vm_free(vm);
 	return 0;
+}
+
+void mt_vm_unmap(struct mt_vm *vm, void *addr, size_t bytes)
+{
+	uintptr_t first = (uintptr_t)addr;
+	uintptr_t last = first + mt_align_up(bytes, MT_PAGE_SIZE);
+
+	/* The kernel is going to refuse this one. */
+	if (!bytes || first & (MT_PAGE_SIZE - 1))
+		return;
+	for (uint32_t i = 0; i < MT_REGIONS_MAX; i++) {
+		uintptr_t start = atomic_load(&vm->range[i].start);
+		uintptr_t end = atomic_load(&vm->range[i].end);
+
+		if (!end || start >= last || end <= first)
+			continue;
+		if (start >= first && end <= last) {
+			(void)mt_vm_region_remove(vm, (void *)start, end - start);
+			continue;
+		}
+		/* Nothing of a hole may stay in the map: what is mapped there next is not ours. */
+		start = MT_MAX(start, first);
+		(void)mt_discard(&vm->pager, (void *)start, MT_MIN(end, last) - start);
+		mt_vm_tell(vm, "the VMM unmapped part of its guest memory");
+	}
 }
 
 void mt_vm_tell_unmanaged(struct mt_vm *vm, const void *addr, size_t bytes)

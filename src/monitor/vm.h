@@ -10,6 +10,16 @@
 /** mt_vm_holds() - does any managed region overlap the range? Any thread, no locks. */
 bool mt_vm_holds(struct mt_vm *vm, const void *addr, size_t bytes);
 
+/**
+ * mt_vm_unmap() - the VMM is about to unmap a range, which may be larger than the regions in it
+ *
+ * Ends the management of regions that lie in it whole, gives up the pages of those that don't.
+ */
+void mt_vm_unmap(struct mt_vm *vm, void *addr, size_t bytes);
+
+/** mt_vm_in_pager() - is this the thread that serves faults? It must never wait for others. */
+bool mt_vm_in_pager(void);
+
 /** mt_vm_tell_unmanaged() - tell the daemon of guest RAM that was refused with -EMEDIUMTYPE */
 void mt_vm_tell_unmanaged(struct mt_vm *vm, const void *addr, size_t bytes);
 

@@ -115,8 +115,10 @@ static int preload_discard(struct mt_vm *vm, void *addr, size_t bytes)
 MT_PUBLIC int madvise(void *addr, size_t bytes, int advice);
 MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 {
-	struct mt_vm *vm = preload_inside ? NULL : atomic_load(&preload_vm);
+	bool inside = preload_inside || mt_vm_in_pager();
+	struct mt_vm *vm = inside ? NULL : atomic_load(&preload_vm);
 	bool ours = vm && bytes && mt_vm_holds(vm, addr, bytes);
+	int saved_errno = errno;
 	int rc;
 
 	/* MADV_FREE may drop pages at any later time, without a word: do it now instead. */
@@ -126,21 +128,23 @@ MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 	if (ours && advice == MADV_MERGEABLE)
 		return 0;
 	rc = preload_madvise(addr, bytes, advice);
-	if (!rc && advice == MADV_DONTFORK && !preload_inside)
-		preload_take(addr, bytes);
-	return rc;
+	if (rc || advice != MADV_DONTFORK || inside)
+		return rc;
+	preload_take(addr, bytes);
+	errno = saved_errno;
+	return 0;
 }
 
 MT_PUBLIC int munmap(void *addr, size_t bytes);
 MT_PUBLIC int munmap(void *addr, size_t bytes)
 {
-	struct mt_vm *vm = preload_inside ? NULL : atomic_load(&preload_vm);
+	bool inside = preload_inside || mt_vm_in_pager();
+	struct mt_vm *vm = inside ? NULL : atomic_load(&preload_vm);
 
 	if (vm && mt_vm_holds(vm, addr, bytes)) {
-		/* QEMU unmaps blocks whole. Anything else would leave a hole we know nothing of. */
+		/* QEMU unmaps a block together with the guard page behind it. */
 		preload_inside = true;
-		if (mt_vm_region_remove(vm, addr, bytes))
-			mt_vm_tell(vm, "the VMM unmapped part of its guest memory");
+		mt_vm_unmap(vm, addr, bytes);
 		preload_inside = false;
 	}
 	return (int)syscall(SYS_munmap, addr, bytes);

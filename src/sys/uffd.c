@@ -79,7 +79,8 @@ static enum mt_mem_outcome uffd_op_copy(void *ctx, void *to, const void *from, u
 		}
 	}
 	*ret_done = done;
-	return uffd_outcome(error);
+	/* Here ENOENT is not about a page: nothing that we watch is mapped all over the range. */
+	return error == ENOENT ? MT_MEM_GONE : uffd_outcome(error);
 }
 
 static enum mt_mem_outcome uffd_op_move(void *ctx, void *to, void *from, uint64_t bytes, bool wake,

@@ -93,7 +93,7 @@ static unsigned int mt_test_count;
 	} while (0)
 
 /* Runs one test in a child. Return: 0 passed, 1 failed, MT_TEST_SKIP_EXIT skipped. */
-static int mt_test_run(const struct mt_test_case *test)
+static inline int mt_test_run(const struct mt_test_case *test)
 {
 	int status = 0;
 	pid_t pid;
@@ -119,7 +119,7 @@ static int mt_test_run(const struct mt_test_case *test)
 	return WEXITSTATUS(status);
 }
 
-static int mt_test_wanted(const char *name, int argc, char **argv)
+static inline int mt_test_wanted(const char *name, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
 		if (strstr(name, argv[i]))
@@ -127,7 +127,7 @@ static int mt_test_wanted(const char *name, int argc, char **argv)
 	return argc < 2;
 }
 
-static int mt_test_main(int argc, char **argv)
+static inline int mt_test_main(int argc, char **argv)
 {
 	unsigned int failed = 0, number = 0;
 

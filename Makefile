@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+#
+# Shortcuts around meson, ninja and the scripts. Every target can be run as root on a fresh Debian 12 or 13.
+
+BUILD ?= build
+IMAGE ?= build-guest
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+export BUILD IMAGE
+
+.NOTPARALLEL:
+.PHONY: all deps image demo check bench install format clean help
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD) -j$(JOBS)
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "meson is missing; run 'make deps' as root" >&2; exit 1; }
+	meson setup $(BUILD) --prefix=$(PREFIX)
+
+deps:
+	scripts/install-deps.sh
+
+image:
+	guest/build-image.sh $(IMAGE)
+
+demo: deps all image
+	demo/demo.sh
+
+check: deps all image
+	scripts/run-tests.sh
+
+bench: deps all image
+	bench/run.sh $(BUILD)
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+format:
+	git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' 'include/*.[ch]' 'bench/*.[ch]' 'demo/*.[ch]' | \
+		xargs -r -d '\n' clang-format -i
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'make            build in $(BUILD)'
+	@echo 'make deps       install the Debian packages that are missing (root)'
+	@echo 'make image      build the guest image in $(IMAGE) (root)'
+	@echo 'make demo       all of these, then four guests in a pool of half their size'
+	@echo 'make check      all of these, then every test'
+	@echo 'make bench      measure'
+	@echo 'make install    install under PREFIX ($(PREFIX)); DESTDIR works'
+	@echo 'make format     clang-format all C sources'
+	@echo 'make clean      remove $(BUILD); the guest image stays'

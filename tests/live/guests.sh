@@ -1,0 +1,235 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+#
+# guests.sh - what the tests with real guests share: a daemon, guests under "memtide run", questions, TAP.
+#
+# Why: the test of QEMU and the long stress start the same things. How: sourced by both, after "set -u". Programs come
+# from the environment, as Meson sets it: MEMTIDED_EXE, MEMTIDE_EXE, MEMTIDE_PRELOAD; the guest image from
+# build-guest (guest/build-image.sh). All lives in one temporary directory, $work; a daemon and guests started here are
+# remembered by process number and ended by it. Every wait has a limit.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(dirname "$(dirname "$here")")
+boot=$top/guest/boot.sh
+: "${MEMTIDED_EXE:?set it to the daemon, or run the tests by meson}"
+: "${MEMTIDE_EXE:?set it to the command line tool, or run the tests by meson}"
+: "${MEMTIDE_PRELOAD:?set it to the preload library, or run the tests by meson}"
+export MEMTIDE_PRELOAD
+unset MEMTIDE_VM MEMTIDE_TOKEN MEMTIDE_SOCKET LD_PRELOAD
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/memtide-guests-XXXXXX")
+socket=$work/socket
+daemon_pid=
+declare -A guest_pid=()
+
+say() {
+	printf '# %s\n' "$*"
+}
+
+# True when everything that guests need is there.
+guests_possible() {
+	command -v qemu-system-x86_64 >/dev/null && command -v jq >/dev/null &&
+		[ -s "$top/build-guest/vmlinux" ] && [ -s "$top/build-guest/rootfs.ext4" ] && [ -r /dev/userfaultfd ]
+}
+
+# wait_until SECONDS COMMAND...: try it four times a second until it succeeds.
+wait_until() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.25
+	done
+}
+
+daemon_answers() {
+	"$MEMTIDE_EXE" --socket "$socket" host >/dev/null 2>&1
+}
+
+daemon_start() {
+	mkdir -p "$work/swap"
+	"$MEMTIDED_EXE" --pool "$1" --socket "$socket" --swap-dir "$work/swap" >>"$work/daemon.log" 2>&1 &
+	daemon_pid=$!
+	wait_until 10 daemon_answers || { say "the daemon does not start:"; sed 's/^/#   /' "$work/daemon.log"; return 1; }
+}
+
+# end_process PID: politely, then not; it is a child of ours.
+end_process() {
+	kill "$1" 2>/dev/null || return 0
+	wait_until 10 eval "! kill -0 $1 2>/dev/null" || kill -9 "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+	return 0
+}
+
+daemon_stop() {
+	[ -z "$daemon_pid" ] || end_process "$daemon_pid"
+	daemon_pid=
+}
+
+memtide() {
+	timeout 40 "$MEMTIDE_EXE" --socket "$socket" "$@"
+}
+
+# field VM|host JQ-FILTER: from "memtide show" or "memtide host"; "null" when there is no such VM.
+field() {
+	local answer
+	if [ "$1" = host ]; then
+		answer=$(memtide host --json 2>/dev/null | jq -r "$2" 2>/dev/null)
+	else
+		answer=$(memtide show "$1" --json 2>/dev/null | jq -r "$2" 2>/dev/null)
+	fi
+	printf '%s\n' "${answer:-null}"
+}
+
+field_is() {
+	[ "$(field "$1" "$2")" = "$3" ]
+}
+
+field_least() {
+	local value
+	value=$(field "$1" "$2")
+	[ "$value" != null ] && [ "$value" -ge "$3" ]
+}
+
+field_most() {
+	local value
+	value=$(field "$1" "$2")
+	[ "$value" != null ] && [ "$value" -le "$3" ]
+}
+
+# guest_start NAME COMMAND [boot.sh OPTION...]: in the background; the command's status is boot.sh's.
+guest_start() {
+	local name=$1 command=$2
+	shift 2
+	rm -f "$work/$name.serial"
+	"$boot" --accel "${ACCEL:-tcg}" --timeout "${GUEST_LIMIT:-170}" --serial "$work/$name.serial" --name "$name" \
+		--wrap "$MEMTIDE_EXE --socket $socket run --name $name ${RUN_OPTIONS:-} --" --run "$command" "$@" \
+		>"$work/$name.log" 2>&1 &
+	guest_pid[$name]=$!
+}
+
+guest_alive() {
+	kill -0 "${guest_pid[$1]}" 2>/dev/null
+}
+
+# guest_managed NAME: wait until its memory is under management, or it ended.
+guest_managed() {
+	wait_until 30 eval "field_is $1 .state running || ! guest_alive $1"
+	field_is "$1" .state running || { guest_show "$1"; return 1; }
+}
+
+guest_booted() {
+	wait_until 90 eval "grep -q 'MEMTIDE-GUEST: booted' '$work/$1.serial' 2>/dev/null || ! guest_alive $1"
+	grep -q 'MEMTIDE-GUEST: booted' "$work/$1.serial" 2>/dev/null || { guest_show "$1"; return 1; }
+}
+
+# guest_says NAME PATTERN: on its console, within 60 seconds.
+guest_says() {
+	wait_until 60 eval "grep -q '$2' '$work/$1.serial' 2>/dev/null || ! guest_alive $1"
+	grep -q "$2" "$work/$1.serial"
+}
+
+guest_show() {
+	say "$1: the end of its console and of what QEMU said:"
+	tail -n 12 "$work/$1.serial" 2>/dev/null | tr -d '\r' | cut -c1-200 | sed 's/^/#   /'
+	tail -n 6 "$work/$1.log" 2>/dev/null | cut -c1-300 | sed 's/^/#   /'
+	memtide events 2>/dev/null | tail -n 6 | sed 's/^/#   event: /'
+}
+
+# guest_wait NAME: it must end with status 0.
+guest_wait() {
+	local status=0
+	wait "${guest_pid[$1]}" || status=$?
+	unset "guest_pid[$1]"
+	[ "$status" = 0 ] && return 0
+	say "guest $1 ended with status $status"
+	guest_show "$1"
+	return 1
+}
+
+guest_check() {
+	local text
+	text=$(memtide check "$1" 2>&1) && return 0
+	# A guest that has just ended has nothing to check.
+	[ "$(field "$1" .state)" = null ] && return 0
+	say "check $1: $text"
+	return 1
+}
+
+# Random target_max for a VM between LOW and HIGH MiB, every PERIOD seconds, until the guest ends.
+swing_targets() {
+	local name=$1 low=$2 high=$3 period=$4
+	while guest_alive "$name"; do
+		memtide set "$name" "target_max=$((low + RANDOM % (high - low + 1)))M" >/dev/null 2>&1
+		sleep "$period"
+	done
+}
+
+# qmp_open NAME: guests started with "-- -qmp pipe:$work/NAME.qmp" after qmp_pipes NAME.
+qmp_pipes() {
+	rm -f "$work/$1.qmp.in" "$work/$1.qmp.out"
+	mkfifo "$work/$1.qmp.in" "$work/$1.qmp.out"
+}
+
+qmp_open() {
+	exec 7<>"$work/$1.qmp.in" 8<>"$work/$1.qmp.out"
+	qmp '{"execute":"qmp_capabilities"}'
+}
+
+# qmp REQUEST: print the answer; fail on an error.
+qmp() {
+	local line end=$((SECONDS + 15))
+	printf '%s\n' "$1" >&7
+	while [ "$SECONDS" -lt "$end" ]; do
+		read -r -t 5 line <&8 || continue
+		case "$line" in
+		'{"return"'*) printf '%s\n' "$line"; return 0 ;;
+		'{"error"'*) say "QMP: $1: $line"; return 1 ;;
+		esac
+	done
+	say "QMP: $1: no answer"
+	return 1
+}
+
+qmp_close() {
+	exec 7>&- 8>&-
+}
+
+guests_end() {
+	local name
+	for name in "${!guest_pid[@]}"; do
+		end_process "${guest_pid[$name]}"
+	done
+	daemon_stop
+}
+
+# TAP: test "sentence" function; a function returns 0, or 77 for "can't be tested here".
+tests_run=0 tests_failed=0
+tap() {
+	local sentence=$1 status=0 begin=$SECONDS
+	shift
+	[ -z "${ONLY:-}" ] || [[ $sentence == *"$ONLY"* ]] || return 0
+	tests_run=$((tests_run + 1))
+	"$@" || status=$?
+	guests_end
+	guest_pid=()
+	case "$status" in
+	0) printf 'ok %d - %s\n' "$tests_run" "$sentence" ;;
+	77) printf 'ok %d - %s # SKIP\n' "$tests_run" "$sentence" ;;
+	*)
+		printf 'not ok %d - %s\n' "$tests_run" "$sentence"
+		tests_failed=$((tests_failed + 1))
+		;;
+	esac
+	say "took $((SECONDS - begin)) s"
+}
+
+tap_end() {
+	printf '1..%d\n' "$tests_run"
+	if [ "$tests_failed" = 0 ]; then
+		rm -rf "$work"
+		return 0
+	fi
+	say "logs are in $work"
+	return 1
+}

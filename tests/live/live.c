@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * live.c - processes of a live test: the daemon and the VMs
+ *
+ * Children are told to die with their parent, which is the test's own process (see mt_test.h), so
+ * that a failed test leaves nothing running. The directory is removed when all went well; after a
+ * failure it is left with the daemon's log, whose name is printed at the start.
+ */
+#include "live/live.h"
+#include "common/mt_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define START_SECONDS  10
+#define STATS_SECONDS  0.6 /* monitors tell their counters every 250 ms */
+#define READY_SECONDS  60
+#define FINISH_SECONDS 120
+
+double live_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+void live_sleep(double seconds)
+{
+	struct timespec ts = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+
+	while (nanosleep(&ts, &ts) && errno == EINTR)
+		;
+}
+
+static const char *live_program(const char *variable)
+{
+	const char *path = getenv(variable);
+
+	if (!path || access(path, X_OK))
+		MT_FAIL("%s is not set to a program; run the tests by meson", variable);
+	return path;
+}
+
+/* Output to @out, -1: our own; errors to the file @err_path, NULL: our own. */
+static pid_t live_spawn(const char *const argv[], int out, const char *err_path)
+{
+	pid_t parent = getpid(), pid = fork();
+	int fd;
+
+	MT_CHECK(pid >= 0);
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	if (out >= 0)
+		dup2(out, STDOUT_FILENO);
+	if (err_path) {
+		fd = open(err_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		dup2(fd, STDERR_FILENO);
+	}
+	execv(argv[0], (char *const *)argv);
+	_exit(127);
+}
+
+static void live_daemon_run(struct live_daemon *daemon)
+{
+	char log[LIVE_PATH_MAX + 16], swap[LIVE_PATH_MAX + 16];
+	const char *argv[] = {live_program("MEMTIDED_EXE"), "--pool", daemon->pool, "--socket",
+			daemon->socket, "--swap-dir", swap, NULL};
+	double end = live_now() + START_SECONDS;
+	json_object *answer;
+
+	snprintf(log, sizeof(log), "%s/daemon.log", daemon->dir);
+	snprintf(swap, sizeof(swap), "%s/swap", daemon->dir);
+	daemon->pid = live_spawn(argv, -1, log);
+	while (!(answer = live_try(daemon, "{\"cmd\":\"host\"}"))) {
+		if (live_now() > end || waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid)
+			MT_FAIL("the daemon does not start; see %s", log);
+		live_sleep(0.05);
+	}
+	json_object_put(answer);
+}
+
+void live_start(struct live_daemon *daemon, const char *pool)
+{
+	char swap[LIVE_PATH_MAX + 16];
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(daemon->dir, sizeof(daemon->dir), "%s/memtide-live-XXXXXX", tmp ? tmp : "/tmp");
+	MT_CHECK(mkdtemp(daemon->dir));
+	snprintf(swap, sizeof(swap), "%s/swap", daemon->dir);
+	MT_CHECK(!mkdir(swap, 0700));
+	snprintf(daemon->socket, sizeof(daemon->socket), "%s/socket", daemon->dir);
+	snprintf(daemon->pool, sizeof(daemon->pool), "%s", pool);
+	printf("# daemon's log: %s/daemon.log\n", daemon->dir);
+	live_daemon_run(daemon);
+}
+
+void live_kill(struct live_daemon *daemon)
+{
+	MT_CHECK(waitpid(daemon->pid, NULL, WNOHANG) == 0); /* it had better be alive */
+	kill(daemon->pid, SIGKILL);
+	waitpid(daemon->pid, NULL, 0);
+}
+
+void live_restart(struct live_daemon *daemon)
+{
+	live_daemon_run(daemon);
+}
+
+void live_stop(struct live_daemon *daemon)
+{
+	double end = live_now() + START_SECONDS;
+	int status = 0;
+
+	kill(daemon->pid, SIGTERM);
+	while (waitpid(daemon->pid, &status, WNOHANG) != daemon->pid) {
+		if (live_now() > end)
+			MT_FAIL("the daemon does not end on SIGTERM");
+		live_sleep(0.02);
+	}
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		MT_FAIL("the daemon ended with wait status 0x%x", status);
+	live_call((const char *[]){"/bin/rm", "-rf", daemon->dir, NULL}, NULL, 0);
+}
+
+static int live_wait_exit(pid_t pid, double seconds)
+{
+	double end = live_now() + seconds;
+	int status;
+
+	while (waitpid(pid, &status, WNOHANG) != pid) {
+		if (live_now() > end)
+			MT_FAIL("process %d has not ended after %.0f s", (int)pid, seconds);
+		live_sleep(0.02);
+	}
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int live_call(const char *const argv[], char *text, size_t room)
+{
+	char discard[4096];
+	size_t used = 0;
+	int pipes[2];
+	ssize_t got;
+	pid_t pid;
+
+	MT_CHECK(!pipe2(pipes, O_CLOEXEC));
+	pid = live_spawn(argv, pipes[1], NULL);
+	close(pipes[1]);
+	while ((got = read(pipes[0], text && used + 1 < room ? text + used : discard,
+			   text && used + 1 < room ? room - 1 - used : sizeof(discard))) > 0)
+		used += text && used + 1 < room ? (size_t)got : 0;
+	if (text)
+		text[used] = '\0';
+	close(pipes[0]);
+	return live_wait_exit(pid, FINISH_SECONDS);
+}
+
+void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
+		   const char *options)
+{
+	const char *argv[LIVE_ARGS_MAX + 1] = {live_program("MEMTIDE_TESTVM_EXE"), "--socket",
+					 daemon->socket, "--name", name, "--dir",
+					 daemon->dir};
+	char words[1024], *save = NULL;
+	int count = 7, pipes[2];
+
+	snprintf(words, sizeof(words), "%s", options);
+	for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		MT_CHECK(count < LIVE_ARGS_MAX);
+		argv[count++] = word;
+	}
+	MT_CHECK(!pipe2(pipes, O_CLOEXEC));
+	*vm = (struct live_vm){.daemon = daemon, .name = name, .out = pipes[0], .status = -1};
+	vm->pid = live_spawn(argv, pipes[1], NULL);
+	close(pipes[1]);
+}
+
+/* One line without its end. Return: false at the end of the output. */
+static bool live_vm_line(struct live_vm *vm, char *line, size_t room, double end)
+{
+	size_t used = 0;
+
+	for (;;) {
+		struct pollfd pfd = {.fd = vm->out, .events = POLLIN};
+		double left = end - live_now();
+
+		if (left < 0 || poll(&pfd, 1, (int)(left * 1000) + 1) <= 0)
+			MT_FAIL("VM %s (pid %d) says nothing", vm->name, (int)vm->pid);
+		if (read(vm->out, line + used, 1) != 1)
+			return false;
+		if (line[used] == '\n')
+			break;
+		if (used + 2 < room)
+			used++;
+	}
+	line[used] = '\0';
+	return true;
+}
+
+json_object *live_vm_event(struct live_vm *vm, const char *event, double seconds)
+{
+	double end = live_now() + seconds;
+	json_object *object, *word;
+	char line[4096];
+
+	while (live_vm_line(vm, line, sizeof(line), end)) {
+		object = json_tokener_parse(line);
+		if (object && json_object_object_get_ex(object, "event", &word) &&
+		    !strcmp(json_object_get_string(word), event))
+			return object;
+		json_object_put(object);
+	}
+	MT_FAIL("VM %s ended (status %d) without saying \"%s\"", vm->name,
+		live_wait_exit(vm->pid, 5), event);
+}
+
+void live_vm_ready(struct live_vm *vm)
+{
+	json_object *ready = live_vm_event(vm, "ready", READY_SECONDS);
+	json_object *baseline = json_object_object_get(ready, "baseline_kib");
+
+	vm->baseline_kib = (uint64_t)json_object_get_int64(baseline);
+	json_object_put(ready);
+	live_sleep(STATS_SECONDS);
+}
+
+void live_vm_start(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
+		   const char *options)
+{
+	live_vm_begin(vm, daemon, name, options);
+	live_vm_ready(vm);
+}
+
+int64_t live_vm_figure(const struct live_vm *vm, const char *key)
+{
+	json_object *value;
+
+	if (!vm->end || !json_object_object_get_ex(vm->end, key, &value))
+		MT_FAIL("VM %s did not say its %s", vm->name, key);
+	return json_object_get_int64(value);
+}
+
+void live_vm_finish(struct live_vm *vm)
+{
+	vm->end = live_vm_event(vm, "end", FINISH_SECONDS);
+	vm->status = live_wait_exit(vm->pid, 20);
+	close(vm->out);
+	printf("# %s: %s\n", vm->name, json_object_to_json_string_ext(vm->end, 0));
+	if (vm->status)
+		MT_FAIL("VM %s ended with status %d", vm->name, vm->status);
+	MT_CHECK_EQ(live_vm_figure(vm, "errors"), 0);
+	MT_CHECK(live_vm_figure(vm, "verified") > 0);
+}
+
+void live_vm_end(struct live_vm *vm)
+{
+	kill(vm->pid, SIGTERM);
+	live_vm_finish(vm);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * live.h - tests with a real daemon: start it, run VMs, ask it, and measure from outside
+ *
+ * Every test has a daemon of its own in a directory of its own. Whatever a test starts dies with
+ * it. What can't be done at all fails the test at once with its reason, so that tests read as
+ * what they mean. Programs come from the environment, which Meson sets: MEMTIDED_EXE,
+ * MEMTIDE_EXE, MEMTIDE_TESTVM_EXE.
+ */
+#ifndef MT_TESTS_LIVE_H
+#define MT_TESTS_LIVE_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define LIVE_PATH_MAX 80
+#define LIVE_ARGS_MAX 48
+
+struct live_daemon {
+	pid_t pid;
+	char dir[LIVE_PATH_MAX];
+	char socket[LIVE_PATH_MAX + 16];
+	char pool[32];
+};
+
+struct live_vm {
+	const struct live_daemon *daemon;
+	const char *name;
+	pid_t pid;
+	int out;	       /* what it prints */
+	uint64_t baseline_kib; /* its anonymous memory before there was a guest */
+	json_object *end;      /* its figures, once it has ended */
+	int status;	       /* its exit status, once it has ended */
+};
+
+/* Start memtided with a pool of this size ("256M") and wait until it answers. */
+void live_start(struct live_daemon *daemon, const char *pool);
+void live_stop(struct live_daemon *daemon);
+
+/* kill -9, and start anew in the same directory. */
+void live_kill(struct live_daemon *daemon);
+void live_restart(struct live_daemon *daemon);
+
+/* Start a test VM with options in one string, split at spaces. */
+void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
+		   const char *options);
+
+/* Wait until its memory is managed and filled, and the daemon knows its counters. */
+void live_vm_ready(struct live_vm *vm);
+
+/* Both of these. */
+void live_vm_start(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
+		   const char *options);
+
+/* Wait for a line with this event. The caller owns the object. */
+json_object *live_vm_event(struct live_vm *vm, const char *event, double seconds);
+
+/* Wait for its end; it must have found all its memory right. */
+void live_vm_finish(struct live_vm *vm);
+
+/* Tell it to end now, then the same. */
+void live_vm_end(struct live_vm *vm);
+
+/* A number from its last line. */
+int64_t live_vm_figure(const struct live_vm *vm, const char *key);
+
+/* Run a program; its exit status, or 128 + signal. Its output in @text if that is not NULL. */
+int live_call(const char *const argv[], char *text, size_t room);
+
+/* Send one JSON request, printf-like; the answer must be ok. The caller owns the object. */
+json_object *live_ask(const struct live_daemon *daemon, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* The same, whatever the answer. NULL when the daemon can't be reached. */
+json_object *live_try(const struct live_daemon *daemon, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* A field of a VM ("held"), of the host with @vm NULL. Sizes in KiB. */
+int64_t live_field(const struct live_daemon *daemon, const char *vm, const char *key);
+
+/* A VM's state; "" when there is no such VM. Returns a static buffer. */
+const char *live_state(const struct live_daemon *daemon, const char *vm);
+
+/* Set one key of a VM, of the host with @vm NULL. */
+void live_set(const struct live_daemon *daemon, const char *vm, const char *key, const char *value);
+
+/* Wait until a field is at most, or at least, this. Return: false when it takes longer. */
+bool live_wait_at_most(const struct live_daemon *daemon, const char *vm, const char *key,
+		       int64_t value, double seconds);
+bool live_wait_at_least(const struct live_daemon *daemon, const char *vm, const char *key,
+			int64_t value, double seconds);
+
+/* The VM's audit must find nothing. */
+void live_check(const struct live_daemon *daemon, const char *vm);
+
+void live_sleep(double seconds);
+double live_now(void);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * live_ask.c - questions to the daemon, as docs/protocol.md says, on a connection for each
+ *
+ * A connection of its own for each question keeps the helper free of state, so that tests may kill
+ * the daemon between any two.
+ */
+#include "live/live.h"
+#include "common/mt_test.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define ASK_SECONDS 35
+#define ASK_MAX	    (256 * 1024)
+
+static int ask_connect(const struct live_daemon *daemon)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	MT_CHECK(fd >= 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", daemon->socket);
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The greeting and the answer: two lines. Return: the second, within @text; NULL if it breaks off. */
+static char *ask_read(int fd, char *text)
+{
+	double end = live_now() + ASK_SECONDS;
+	size_t used = 0;
+	char *answer;
+
+	for (;;) {
+		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		ssize_t got;
+
+		if (poll(&pfd, 1, (int)((end - live_now()) * 1000)) <= 0)
+			MT_FAIL("the daemon does not answer");
+		got = read(fd, text + used, ASK_MAX - 1 - used);
+		if (got <= 0)
+			return NULL;
+		used += (size_t)got;
+		text[used] = '\0';
+		answer = strchr(text, '\n');
+		if (answer && strchr(answer + 1, '\n'))
+			return answer + 1;
+	}
+}
+
+static json_object *ask_line(const struct live_daemon *daemon, const char *line)
+{
+	json_object *answer = NULL;
+	char *text = malloc(ASK_MAX), *second;
+	int fd = ask_connect(daemon);
+
+	MT_CHECK(text);
+	if (fd >= 0) {
+		if (write(fd, line, strlen(line)) == (ssize_t)strlen(line) &&
+		    (second = ask_read(fd, text)))
+			answer = json_tokener_parse(second);
+		close(fd);
+	}
+	free(text);
+	return answer;
+}
+
+static json_object *ask_va(const struct live_daemon *daemon, const char *fmt, va_list args)
+{
+	char line[2048];
+	int length = vsnprintf(line, sizeof(line) - 1, fmt, args);
+
+	MT_CHECK(length > 0 && length < (int)sizeof(line) - 1);
+	line[length] = '\n';
+	line[length + 1] = '\0';
+	return ask_line(daemon, line);
+}
+
+json_object *live_try(const struct live_daemon *daemon, const char *fmt, ...)
+{
+	json_object *answer;
+	va_list args;
+
+	va_start(args, fmt);
+	answer = ask_va(daemon, fmt, args);
+	va_end(args);
+	return answer;
+}
+
+json_object *live_ask(const struct live_daemon *daemon, const char *fmt, ...)
+{
+	json_object *answer;
+	va_list args;
+
+	va_start(args, fmt);
+	answer = ask_va(daemon, fmt, args);
+	va_end(args);
+	if (!answer)
+		MT_FAIL("the daemon can't be reached");
+	if (!json_object_get_boolean(json_object_object_get(answer, "ok")))
+		MT_FAIL("asked '%s', got %s", fmt, json_object_to_json_string(answer));
+	return answer;
+}
+
+int64_t live_field(const struct live_daemon *daemon, const char *vm, const char *key)
+{
+	json_object *answer, *object, *value;
+	int64_t number;
+
+	answer = vm ? live_ask(daemon, "{\"cmd\":\"show\",\"vm\":\"%s\"}", vm)
+		    : live_ask(daemon, "{\"cmd\":\"host\"}");
+	object = json_object_object_get(answer, vm ? "vm" : "host");
+	if (!json_object_object_get_ex(object, key, &value))
+		MT_FAIL("%s has no field '%s': %s", vm ? vm : "the host", key,
+			json_object_to_json_string(answer));
+	number = json_object_get_int64(value);
+	json_object_put(answer);
+	return number;
+}
+
+const char *live_state(const struct live_daemon *daemon, const char *vm)
+{
+	json_object *answer = live_try(daemon, "{\"cmd\":\"show\",\"vm\":\"%s\"}", vm);
+	json_object *object = json_object_object_get(answer, "vm");
+	static char state[32];
+
+	state[0] = '\0';
+	if (object)
+		snprintf(state, sizeof(state), "%s",
+			 json_object_get_string(json_object_object_get(object, "state")));
+	json_object_put(answer);
+	return state;
+}
+
+void live_set(const struct live_daemon *daemon, const char *vm, const char *key, const char *value)
+{
+	json_object *answer;
+
+	if (vm)
+		answer = live_ask(daemon,
+				  "{\"cmd\":\"set\",\"vm\":\"%s\",\"settings\":{\"%s\":\"%s\"}}", vm,
+				  key, value);
+	else
+		answer = live_ask(daemon, "{\"cmd\":\"set\",\"host\":true,\"settings\":{\"%s\":\"%s\"}}",
+				  key, value);
+	json_object_put(answer);
+}
+
+static bool wait_field(const struct live_daemon *daemon, const char *vm, const char *key,
+		       int64_t value, double seconds, bool below)
+{
+	double end = live_now() + seconds;
+	int64_t now;
+
+	for (;;) {
+		now = live_field(daemon, vm, key);
+		if (below ? now <= value : now >= value)
+			return true;
+		if (live_now() > end)
+			break;
+		live_sleep(0.05);
+	}
+	printf("# %s of %s is %lld, not at %s %lld, after %.0f s\n", key, vm ? vm : "the host",
+	       (long long)now, below ? "most" : "least", (long long)value, seconds);
+	return false;
+}
+
+bool live_wait_at_most(const struct live_daemon *daemon, const char *vm, const char *key,
+		       int64_t value, double seconds)
+{
+	return wait_field(daemon, vm, key, value, seconds, true);
+}
+
+bool live_wait_at_least(const struct live_daemon *daemon, const char *vm, const char *key,
+			int64_t value, double seconds)
+{
+	return wait_field(daemon, vm, key, value, seconds, false);
+}
+
+void live_check(const struct live_daemon *daemon, const char *vm)
+{
+	json_object *answer = live_ask(daemon, "{\"cmd\":\"check\",\"vm\":\"%s\"}", vm);
+	int64_t violations = json_object_get_int64(json_object_object_get(answer, "violations"));
+
+	if (violations || !json_object_get_int64(json_object_object_get(answer, "pages")))
+		MT_FAIL("the audit of %s says %s", vm, json_object_to_json_string(answer));
+	json_object_put(answer);
+}

@@ -1,0 +1,201 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# stress.sh - four guests with twice the memory of the pool, under changing load and changing targets, for a long time.
+#
+# Why: races need time and company. How: guests of 512 MiB in a pool of 1 GiB run guestmem, redis and direct disk I/O
+# (native and io_uring), each checking itself, again and again until the time is over; every VM's target_max jumps
+# between 30 % and 100 % every second; "memtide check" looks at every page map every 10 s; what the VMs' processes
+# hold is measured from outside ten times a second, against the pool. Prints a table and PASS or FAIL; exits 0 or 1.
+
+set -u
+
+seconds=600
+mem=512
+pool=1024
+usage() {
+	cat <<-'END'
+	usage: stress.sh [--seconds N (600)] [--mem MIB of each guest (512)] [--pool MIB (1024)] [--tap]
+	END
+}
+tap_output=
+while [ $# -gt 0 ]; do
+	case "$1" in
+	--seconds | --mem | --pool)
+		[[ ${2:-} =~ ^[1-9][0-9]*$ ]] || { usage >&2; exit 2; }
+		printf -v "${1#--}" '%s' "$2"
+		shift
+		;;
+	--tap) tap_output=1 ;;
+	--help) usage; exit 0 ;;
+	*) usage >&2; exit 2 ;;
+	esac
+	shift
+done
+
+# shellcheck source-path=SCRIPTDIR source=guests.sh
+. "$(dirname "${BASH_SOURCE[0]}")/guests.sh"
+helpers=()
+stop_all() {
+	local pid
+	for pid in "${helpers[@]}"; do
+		end_process "$pid"
+	done
+	guests_end
+}
+trap stop_all EXIT
+trap 'exit 1' INT TERM HUP
+
+# The guests' commands. They end by themselves; the last round may take longer than the time left.
+work_seconds=$((seconds > 40 ? seconds - 30 : 10))
+rounds="end=\$((\$(cut -d. -f1 /proc/uptime) + $work_seconds)); while [ \$(cut -d. -f1 /proc/uptime) -lt \$end ]; do"
+size=$((mem * 60 / 100))
+declare -A commands=(
+	[mem]="$rounds guestmem --size ${size}M --work 15 --rounds 1 --threads 2 --seed \$end || exit 1; done"
+	[redis]="$rounds redis-check $((mem * 200)) 10 \$end || exit 1; done"
+	[native]="guestmem --size $((size / 2))M --work $work_seconds --rounds 1 & fio-verify $work_seconds 32 && wait \$!"
+	[uring]="guestmem --size $((size / 2))M --work $work_seconds --rounds 1 & fio-verify $work_seconds 32 && wait \$!"
+)
+names=(mem redis native uring)
+
+start_guests() {
+	local name options
+	for name in "${names[@]}"; do
+		options=(--mem "${mem}M" --smp 2)
+		case "$name" in
+		native) options+=(--scratch "$work/disk-native,aio=native,cache=none,size=128M") ;;
+		uring) options+=(--scratch "$work/disk-uring,aio=io_uring,cache=none,size=128M") ;;
+		esac
+		GUEST_LIMIT=$((seconds * 3 + 400)) guest_start "$name" "${commands[$name]}" "${options[@]}"
+	done
+	for name in "${names[@]}"; do
+		guest_managed "$name" || return 1
+	done
+}
+
+# What the VMs' processes hold: guest memory, staging, stores. These are unnamed mappings of anonymous memory; QEMU's
+# heap and what it translates guest code into (executable) do not belong to it. What else QEMU has of the kind is
+# small and hardly grows: it is taken as the difference from the claims at the start.
+anonymous_kib() {
+	awk '/^[0-9a-f]+-[0-9a-f]+ / { other = $2 ~ /x/ || $6 != "" } /^Anonymous:/ && !other { sum += $2 }
+		END { print sum + 0 }' "$@" 2>/dev/null
+}
+
+# Ten times a second.
+measure() {
+	local sum samples=0 max=0 base=$baseline_kib
+	while [ -e "$work/measuring" ]; do
+		sum=$(($(anonymous_kib "$@") - base))
+		samples=$((samples + 1))
+		[ "$sum" -le "$max" ] || max=$sum
+		printf '%d %d\n' "$samples" "$max" >"$work/measured.new"
+		mv "$work/measured.new" "$work/measured"
+		sleep 0.07
+	done
+}
+
+# The claims lag a little behind and memory grows: the smallest of several differences is the best.
+start_measuring() {
+	local name files=() claimed difference
+	for name in "${names[@]}"; do
+		files+=("/proc/$(field "$name" .pid)/smaps")
+	done
+	baseline_kib=
+	for _ in 1 2 3 4 5 6 7 8; do
+		claimed=$(memtide list --json | jq '[.vms[].held] | add')
+		difference=$(($(anonymous_kib "${files[@]}") - claimed))
+		[ -n "$baseline_kib" ] && [ "$difference" -ge "$baseline_kib" ] || baseline_kib=$difference
+		sleep 0.3
+	done
+	say "outside, at the start: $baseline_kib KiB more than the VMs claim"
+	[ "$baseline_kib" -gt 0 ] || baseline_kib=0
+	: >"$work/measuring"
+	measure "${files[@]}" &
+	helpers+=($!)
+}
+
+failures=()
+fail() {
+	failures+=("$*")
+	say "FAIL: $*"
+}
+
+# Check all VMs that still run, every 10 s, until no guest is left or the limit is reached.
+check_rounds() {
+	local end=$((SECONDS + seconds * 3 + 300)) name left checks=0
+	while :; do
+		left=0
+		for name in "${names[@]}"; do
+			guest_alive "$name" || continue
+			left=$((left + 1))
+			guest_check "$name" || fail "the audit of $name found something"
+			checks=$((checks + 1))
+			memtide show "$name" --json >"$work/$name.last.new" 2>/dev/null &&
+				mv "$work/$name.last.new" "$work/$name.last"
+		done
+		[ "$left" -gt 0 ] || break
+		[ "$SECONDS" -lt "$end" ] || { fail "guests do not end"; break; }
+		sleep 10
+	done
+	say "$checks audits"
+}
+
+table() {
+	local name
+	printf '# %-8s %9s %9s %9s %9s %9s %9s %8s %8s %8s\n' VM faults zipin zipout swapout swapin nominated pinned \
+		p50/us p99/us
+	for name in "${names[@]}"; do
+		jq -r --arg n "$name" '[$n, .faultNew + .faultNominated + .faultZero + .faultZipped + .faultSwapped, .zipin,
+			.zipout, .swapout, .swapin, .nominations, .pinned, (.faultP50 / 1000 | round),
+			(.faultP99 / 1000 | round)] | @tsv' "$work/$name.last" 2>/dev/null |
+			awk '{ printf "# %-8s %9s %9s %9s %9s %9s %9s %8s %8s %8s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 }'
+	done
+}
+
+judge() {
+	local name samples max slack=$((16 * 1024))
+	for name in "${names[@]}"; do
+		[ -n "${guest_pid[$name]:-}" ] || continue
+		guest_wait "$name" || fail "guest $name"
+	done
+	grep -ho '\(fio-verify\|redis-check\): [PF].*' "$work"/*.serial | tr -d '\r' | sort | uniq -c | sed 's/^/#/'
+	rm -f "$work/measuring"
+	read -r samples max <"$work/measured"
+	say "outside: $samples samples, at most $max KiB of $((pool * 1024)) KiB; claimed $(field host .heldMax) KiB"
+	[ "$max" -le $((pool * 1024 + slack)) ] || fail "the pool was exceeded by $((max - pool * 1024)) KiB"
+	table
+}
+
+main() {
+	local name
+	if ! daemon_start "${pool}M" || ! start_guests; then
+		fail "the guests do not start"
+		return
+	fi
+	for name in "${names[@]}"; do
+		guest_booted "$name" || { fail "$name does not boot"; return; }
+	done
+	start_measuring
+	for name in "${names[@]}"; do
+		swing_targets "$name" $((mem * 30 / 100)) "$mem" 1 &
+		helpers+=($!)
+	done
+	check_rounds
+	judge
+}
+
+if ! guests_possible; then
+	echo "1..0 # SKIP needs QEMU, jq, /dev/userfaultfd and the guest image (guest/build-image.sh)"
+	exit 0
+fi
+main
+stop_all
+sentence="four guests keep their memory in a pool of half their size for $seconds s"
+if [ ${#failures[@]} = 0 ]; then
+	rm -rf "$work"
+	if [ -n "$tap_output" ]; then printf 'ok 1 - %s\n1..1\n' "$sentence"; else echo PASS; fi
+	exit 0
+fi
+say "logs are in $work"
+if [ -n "$tap_output" ]; then printf 'not ok 1 - %s\n1..1\n' "$sentence"; else echo FAIL; fi
+exit 1

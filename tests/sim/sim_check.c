@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* sim_check.c - compares the pager's view with the model; see sim_mem.h */
+#include "sim/sim_mem.h"
+
+#include <lz4.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Nothing is counted that is not there, and nothing is there that is not counted. */
+void sim_check_counts(void)
+{
+	struct mt_pager *pager = sim.pager;
+	char text[200] = "";
+	uint64_t pages;
+
+	if (mt_audit(pager, &pages, text, sizeof(text)))
+		SIM_FAIL("audit: %s", text);
+	for (uint32_t i = 0; i < SIM_STAGING; i++)
+		if (sim.staged[i] != mt_slots_is_used(pager->staging.slots, MT_SLOT(i)))
+			SIM_FAIL("staging slot %u is %s", i,
+				 sim.staged[i] ? "full but free" : "empty but taken");
+	if (pager->staging.used != mt_slots_used(pager->staging.slots))
+		SIM_FAIL("%u staging slots counted, %u used", pager->staging.used,
+			 mt_slots_used(pager->staging.slots));
+}
+
+/* Called when nothing is under way: whatever is taken belongs to a page, and nobody is busy. */
+void sim_check_rest(void)
+{
+	const struct mt_page_map *map = &sim.pager->map;
+	uint64_t swapped = map->pages[MT_PAGE_SWAPPED];
+
+	if (map->nominated.count != map->pages[MT_PAGE_NOMINATED] ||
+	    map->zipped.count != map->pages[MT_PAGE_ZIPPED])
+		SIM_FAIL("a page stays busy");
+	if (sim.pager->staging.used != map->pages[MT_PAGE_NOMINATED])
+		SIM_FAIL("%u staging slots are taken for %lu pages", sim.pager->staging.used,
+			 (unsigned long)map->pages[MT_PAGE_NOMINATED]);
+	if (sim.pager->promised_pages)
+		SIM_FAIL("%lu pages stay promised", (unsigned long)sim.pager->promised_pages);
+	/* Slots that damaged pages were in are not used again. */
+	if (sim.pager->slots && !sim.damages && mt_slots_used(sim.pager->slots) != swapped)
+		SIM_FAIL("%u swap slots are taken for %lu pages", mt_slots_used(sim.pager->slots),
+			 (unsigned long)swapped);
+}
+
+static bool zip_is(struct mt_pager *pager, uint64_t place, uint64_t value)
+{
+	uint8_t page[MT_PAGE_SIZE] __attribute__((aligned(8)));
+	const void *data;
+	mt_gpn_t owner;
+	uint32_t bytes = mt_zip_get(pager->zip, (mt_zref_t){place}, &data, &owner);
+
+	return LZ4_decompress_safe(data, (char *)page, (int)bytes, MT_PAGE_SIZE) ==
+		       (int)MT_PAGE_SIZE &&
+	       sim_is(page, value);
+}
+
+static bool swap_is(const struct sim_region *region, uint64_t place, uint64_t value)
+{
+	(void)region;
+	/* With damage the disk may lie: the checksum finds out when the page is read. */
+	if (sim.config.damage)
+		return true;
+	return sim_is(mt_fake_swap_page(sim.swap, MT_SLOT(place)), value);
+}
+
+/* Where the map says that the only good copy is, there is what the guest wrote. */
+static void check_page(const struct sim_region *region, uint32_t page)
+{
+	struct mt_pager *pager = sim.pager;
+	mt_gpn_t gpn = MT_GPN(region->first.n + page);
+	enum mt_page_state state = mt_page_state(&pager->map, gpn);
+	uint64_t place = mt_page_place(&pager->map, gpn);
+	uint64_t value = region->model[page];
+	const uint8_t *addr = region->base + (uint64_t)page * MT_PAGE_SIZE;
+	bool good = value == 0;
+
+	if (region->present[page] && state != MT_PAGE_RESIDENT)
+		SIM_FAIL("page 0x%x is %s, yet there is a page in its place", gpn.n,
+			 mt_page_state_name(state));
+	/* Dropped by a discard after the pager had taken notice of it: the next touch finds out. */
+	if (state == MT_PAGE_RESIDENT && region->present[page])
+		good = sim_is(addr, value);
+	else if (state == MT_PAGE_NOMINATED)
+		good = sim_is(sim.staging + place * MT_PAGE_SIZE, value);
+	else if (state == MT_PAGE_ZIPPED)
+		good = zip_is(pager, place, value);
+	else if (state == MT_PAGE_SWAPPED)
+		good = swap_is(region, place, value);
+	else if (state == MT_PAGE_FAILED)
+		good = sim.damages > 0;
+	if (!good)
+		SIM_FAIL("page 0x%x is %s, and its copy is not what the guest wrote", gpn.n,
+			 mt_page_state_name(state));
+}
+
+/* Called when no discard is under way and the pager has taken them all. */
+void sim_check_contents(void)
+{
+	sim.checks++;
+	for (uint32_t i = 0; i < SIM_REGIONS; i++)
+		for (uint32_t page = 0; page < sim.region[i].pages; page++)
+			check_page(&sim.region[i], page);
+}
