@@ -16,7 +16,7 @@ all: $(BUILD)/build.ninja
 
 $(BUILD)/build.ninja:
 	@command -v meson >/dev/null || { echo "meson is missing; run 'make deps' as root" >&2; exit 1; }
-	meson setup $(BUILD) --prefix=$(PREFIX)
+	meson setup $(BUILD) --prefix=$(PREFIX) --libdir=lib
 
 deps:
 	scripts/install-deps.sh

@@ -17,7 +17,7 @@ build=$(realpath -m "${BUILD:-$top/build}")
 image=$(realpath -m "${IMAGE:-$top/build-guest}")
 pool_mib=1024 guest_mib=512 fill_mib=400 work_seconds=20 limit=${DEMO_LIMIT:-170}
 names=(amber basalt cobalt dune)
-mix=(20,45,20 15,40,25 10,30,30 15,30,20)
+mix=('20,45,20' '15,40,25' '10,30,30' '15,30,20')
 
 usage() {
 	cat <<-'END'
@@ -151,7 +151,10 @@ phase_of() {
 	*': FAIL'*) echo FAIL ;;
 	*': fill '*) echo "fill ${last##* }" ;;
 	*': verify '*) echo "verify ${last##* }" ;;
-	*': work '*) sed 's/.*: work \([0-9]*\)s.*/work \1 s/' <<<"$last" ;;
+	*': work '*)
+		last=${last##*: work }
+		echo "work ${last%%s*} s"
+		;;
 	*'start '*) echo "fill 0%" ;;
 	*'booted'*) echo booted ;;
 	*) echo booting ;;
@@ -319,6 +322,7 @@ memtide=$build/src/cli/memtide memtided=$build/src/host/memtided sampler=$build/
 for program in "$memtide" "$memtided" "$sampler"; do
 	[ -x "$program" ] || die "$program is missing; run 'make'"
 done
+[ -s "$image/vmlinux" ] || die "$image/vmlinux is missing; run 'make image'"
 [[ $limit =~ ^[1-9][0-9]*$ ]] || die "DEMO_LIMIT must be a number of seconds, not '$limit'"
 terminal='' shown=0 last_shown=-5
 if [ -t 1 ] && [ -z "${CI:-}" ] && [ "${TERM:-dumb}" != dumb ]; then terminal=1; fi

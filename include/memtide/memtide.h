@@ -40,33 +40,33 @@ struct mt_vm_error {
 
 /** Options of mt_vm_new(). Zero the whole and set @struct_size; zero means "the default". */
 struct mt_vm_options {
-	size_t struct_size;	    /* sizeof(struct mt_vm_options) */
-	const char *name;	    /* 1 to 63 of a-z A-Z 0-9 . _ - ; must be free on this daemon */
-	const char *socket;	    /* the daemon's socket; NULL: $MEMTIDE_SOCKET or the default */
-	const char *token;	    /* handed out by "memtide run"; NULL: register without one */
+	size_t struct_size;         /* sizeof(struct mt_vm_options) */
+	const char *name;           /* 1 to 63 of a-z A-Z 0-9 . _ - ; must be free on this daemon */
+	const char *socket;         /* the daemon's socket; NULL: $MEMTIDE_SOCKET or the default */
+	const char *token;          /* handed out by "memtide run"; NULL: register without one */
 	uint64_t reservation_bytes; /* memory never taken away once used */
-	uint64_t limit_bytes;	    /* most machine memory it may hold; 0: no limit */
-	uint64_t shares;	    /* weight in contention; 0: normal (10 for each MiB) */
+	uint64_t limit_bytes;       /* most machine memory it may hold; 0: no limit */
+	uint64_t shares;            /* weight in contention; 0: normal (10 for each MiB) */
 };
 
 /** What mt_vm_stats() tells. Sizes in bytes, counts since the start. */
 struct mt_vm_stats {
-	size_t struct_size;	  /* set by the caller: sizeof(struct mt_vm_stats) */
-	uint64_t memsize_bytes;	  /* guest memory in all regions */
-	uint64_t held_bytes;	  /* machine memory held: guest pages, stores, bookkeeping */
-	uint64_t resident_bytes;  /* guest pages in place */
-	uint64_t nominated_bytes; /* guest pages waiting in staging */
-	uint64_t zero_bytes;	  /* guest pages known to be all zeros, not held */
-	uint64_t zipped_bytes;	  /* guest pages compressed (their uncompressed size) */
-	uint64_t zip_held_bytes;  /* machine memory the compressed pages take */
+	size_t struct_size;        /* set by the caller: sizeof(struct mt_vm_stats) */
+	uint64_t memsize_bytes;    /* guest memory in all regions */
+	uint64_t held_bytes;       /* machine memory held: guest pages, stores, bookkeeping */
+	uint64_t resident_bytes;   /* guest pages in place */
+	uint64_t nominated_bytes;  /* guest pages waiting in staging */
+	uint64_t zero_bytes;       /* guest pages known to be all zeros, not held */
+	uint64_t zipped_bytes;     /* guest pages compressed (their uncompressed size) */
+	uint64_t zip_held_bytes;   /* machine memory the compressed pages take */
 	uint64_t zip_stored_bytes; /* compressed bytes in the store */
-	uint64_t swapped_bytes;	  /* guest pages in the swap file */
-	uint64_t released_bytes;  /* guest pages given up by the VMM */
-	uint64_t overhead_bytes;  /* bookkeeping */
-	uint64_t grant_bytes;	  /* machine memory this VM may hold now */
-	uint64_t target_bytes;	  /* machine memory it is steered to */
-	uint64_t faults;	  /* guest faults served */
-	uint64_t fault_p50_ns;	  /* service time, from reading the fault to waking the guest */
+	uint64_t swapped_bytes;    /* guest pages in the swap file */
+	uint64_t released_bytes;   /* guest pages given up by the VMM */
+	uint64_t overhead_bytes;   /* bookkeeping */
+	uint64_t grant_bytes;      /* machine memory this VM may hold now */
+	uint64_t target_bytes;     /* machine memory it is steered to */
+	uint64_t faults;           /* guest faults served */
+	uint64_t fault_p50_ns;     /* service time, from reading the fault to waking the guest */
 	uint64_t fault_p99_ns;
 	uint64_t failed_pages; /* pages whose only copy was lost: the VM is stopped */
 };
@@ -80,20 +80,24 @@ struct mt_vm_stats {
  * for bad options; -EOPNOTSUPP when the kernel lacks something; -EACCES or -EPERM without the
  * right to use userfaultfd; -ENOSPC when the pool or the swap directory has no room.
  */
-MEMTIDE_API int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct mt_vm_error *err);
+MEMTIDE_API int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm,
+			  struct mt_vm_error *err);
 
 /**
  * mt_vm_region_add() - put a range of guest RAM under management
  * @addr: start, page-aligned; private anonymous memory, readable and writable, not locked
  * @bytes: length, page-aligned
  *
- * What the range holds already is kept. From here on only mt_vm_region_discard() may be used to
- * drop pages of it, and mt_vm_region_remove() must come before munmap().
+ * What the range holds already is kept, and counts at once: if it is more than the VM's grant, it
+ * is given up from here on. The range is marked MADV_DONTFORK and MADV_UNMERGEABLE, since pages
+ * shared with a child or merged by KSM can't be moved. From here on only mt_vm_region_discard() may
+ * be used to drop pages of it, and mt_vm_region_remove() must come before munmap().
  *
  * Return: 0; -EINVAL for a bad or overlapping range; -EMEDIUMTYPE when it is not private anonymous
- * memory; -ENOSPC when the daemon has no swap space or no memory for it.
+ * memory throughout; -ENOSPC when the daemon has no swap space or no memory for it.
  */
-MEMTIDE_API int mt_vm_region_add(struct mt_vm *vm, void *addr, size_t bytes, struct mt_vm_error *err);
+MEMTIDE_API int mt_vm_region_add(struct mt_vm *vm, void *addr, size_t bytes,
+				 struct mt_vm_error *err);
 
 /**
  * mt_vm_region_discard() - give up the content of a range; it reads as zeros from now on

@@ -12,19 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MT_MUST_CHECK  __attribute__((warn_unused_result))
+#define MT_MUST_CHECK   __attribute__((warn_unused_result))
 #define MT_PRINTF(f, a) __attribute__((format(printf, f, a)))
-#define MT_UNUSED      __attribute__((unused))
-#define MT_PUBLIC      __attribute__((visibility("default")))
-#define MT_LIKELY(x)   __builtin_expect(!!(x), 1)
-#define MT_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define MT_UNUSED       __attribute__((unused))
+#define MT_PUBLIC       __attribute__((visibility("default")))
+#define MT_LIKELY(x)    __builtin_expect(!!(x), 1)
+#define MT_UNLIKELY(x)  __builtin_expect(!!(x), 0)
 
 #define MT_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define MT_ASSERT(cond)                                                                            \
-	do {                                                                                       \
-		if (MT_UNLIKELY(!(cond)))                                                          \
-			__builtin_trap();                                                          \
+#define MT_ASSERT(cond)                   \
+	do {                              \
+		if (MT_UNLIKELY(!(cond))) \
+			__builtin_trap(); \
 	} while (0)
 
 /* A place no run gets to unless there is a bug; @why is for the reader. */

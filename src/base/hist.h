@@ -25,7 +25,8 @@ void mt_hist_add(struct mt_hist *hist, uint64_t ns);
 /** mt_hist_total() - number of events counted */
 uint64_t mt_hist_total(const struct mt_hist *hist);
 
-/** mt_hist_percentile_ns() - upper edge of the bucket that holds the @pct-th percentile; 0 if empty */
+/** mt_hist_percentile_ns() - upper edge of the bucket that holds the @pct-th percentile; 0 if empty
+ */
 uint64_t mt_hist_percentile_ns(const struct mt_hist *hist, unsigned int pct);
 
 #endif

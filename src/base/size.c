@@ -28,7 +28,8 @@ static int size_unit_shift(const char *suffix)
 	return -1;
 }
 
-/* Digits of @text as a number; stops at the first other character. False on overflow or no digit. */
+/* Digits of @text as a number; stops at the first other character. False on overflow or no digit.
+ */
 static bool size_digits(const char **text, uint64_t *ret, unsigned int *ret_count)
 {
 	uint64_t value = 0;
@@ -66,11 +67,13 @@ static int size_parse(const char *text, const char *what, uint64_t *ret_bytes, s
 	if (shift < 0 || (fraction && !shift))
 		goto bad;
 	if (whole > (SIZE_MAX_BYTES >> shift))
-		return mt_err_set(err, -ERANGE, "%s: '%s' is too large; the most is 256T", what, text);
+		return mt_err_set(err, -ERANGE, "%s: '%s' is too large; the most is 256T", what,
+				  text);
 	*ret_bytes = (whole << shift) + ((fraction << shift) / scale);
 	return 0;
 bad:
-	return mt_err_set(err, -EINVAL, "%s: '%s' is not a size; write it like 512M or 2G", what, text);
+	return mt_err_set(err, -EINVAL, "%s: '%s' is not a size; write it like 512M or 2G", what,
+			  text);
 }
 
 int mt_size_parse_zero_ok(const char *text, const char *what, uint64_t *ret_bytes,

@@ -46,12 +46,12 @@ typedef struct mt_vmid {
 
 #define MT_NONE32 UINT32_MAX
 
-#define MT_GPN(v)    ((mt_gpn_t){(uint32_t)(v)})
-#define MT_GPN_NONE  MT_GPN(MT_NONE32)
-#define MT_STAGE(v)  ((mt_stage_t){(uint32_t)(v)})
+#define MT_GPN(v)     ((mt_gpn_t){(uint32_t)(v)})
+#define MT_GPN_NONE   MT_GPN(MT_NONE32)
+#define MT_STAGE(v)   ((mt_stage_t){(uint32_t)(v)})
 #define MT_STAGE_NONE MT_STAGE(MT_NONE32)
-#define MT_SLOT(v)   ((mt_slot_t){(uint32_t)(v)})
-#define MT_SLOT_NONE MT_SLOT(MT_NONE32)
+#define MT_SLOT(v)    ((mt_slot_t){(uint32_t)(v)})
+#define MT_SLOT_NONE  MT_SLOT(MT_NONE32)
 
 static inline bool mt_gpn_is_none(mt_gpn_t gpn)
 {

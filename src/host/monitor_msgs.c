@@ -75,6 +75,9 @@ static void msgs_grant_return(struct mt_link *link, const struct mt_wire_grant_r
 			      (unsigned long long)mt_account_pages(vm->account));
 		return;
 	}
+	/* It let go before it said so: older statistics must not be added to newer ones of others.
+	 */
+	vm->stats[MT_C_HELD] = MT_MIN(vm->stats[MT_C_HELD], mt_account_pages(vm->account));
 	mt_balance_again(server);
 }
 

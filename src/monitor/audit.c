@@ -64,7 +64,8 @@ static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state sta
 		audit->listed_nominated += !busy;
 		if (place >= pager->staging.size ||
 		    !mt_slots_is_used(pager->staging.slots, MT_SLOT(place)))
-			audit_violation(audit, "I7: page 0x%x is nominated in free staging slot %lu",
+			audit_violation(audit,
+					"I7: page 0x%x is nominated in free staging slot %lu",
 					gpn.n, (unsigned long)place);
 	} else if (state == MT_PAGE_ZIPPED) {
 		audit->listed_zipped += !busy;
@@ -185,7 +186,8 @@ uint64_t mt_audit(struct mt_pager *pager, uint64_t *ret_pages, char *text, size_
 	}
 	audit_lists(&audit);
 	audit_stores(&audit);
-	if (!pager->leaving && mt_room_held_pages(pager) > mt_room_grant_pages(pager))
+	if (!pager->leaving && !pager->settling &&
+	    mt_room_held_pages(pager) > mt_room_grant_pages(pager))
 		audit_violation(&audit, "I4: %lu pages held, %lu granted",
 				(unsigned long)mt_room_held_pages(pager),
 				(unsigned long)mt_room_grant_pages(pager));

@@ -27,7 +27,8 @@ static bool discards_push(struct mt_discards *discards, uint64_t addr, uint64_t 
 	return true;
 }
 
-/* Waits until the turn the pager was in has ended. Turns are short: the pager never blocks in one. */
+/* Waits until the turn the pager was in has ended. Turns are short: the pager never blocks in one.
+ */
 static void discard_wait_turn(struct mt_pager *pager, uint32_t batch)
 {
 	while (atomic_load(&pager->batch) == batch)

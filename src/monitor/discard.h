@@ -32,7 +32,7 @@ struct mt_discard {
 };
 
 struct mt_discards {
-	pthread_mutex_t lock; /* producers among themselves; the pager never takes it */
+	pthread_mutex_t lock;  /* producers among themselves; the pager never takes it */
 	_Atomic uint32_t head; /* next to take; pager */
 	_Atomic uint32_t tail; /* next to fill; producers */
 	struct mt_discard ring[MT_DISCARDS];

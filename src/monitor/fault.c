@@ -52,8 +52,8 @@ static void fault_warm(struct mt_pager *pager, mt_gpn_t gpn)
 }
 
 /* Pages from @gpn on, at most @max, that are in one of the two states @a and @b. */
-static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max,
-			  enum mt_page_state a, enum mt_page_state b)
+static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, enum mt_page_state a,
+			  enum mt_page_state b)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
 	uint32_t run = 0;
@@ -89,7 +89,7 @@ static enum mt_fault_outcome fault_first_touch(struct mt_pager *pager, mt_gpn_t 
 			return MT_FAULT_SERVED;
 		window = MT_AROUND_MAX - (gpn.n - region->first.n) % MT_AROUND_MAX;
 	}
-	pages = (uint32_t)MT_MIN(window, mt_room_left_pages(pager));
+	pages = (uint32_t)MT_MIN(window, mt_room_around_pages(pager));
 	pages = fault_run(pager, gpn, pages, MT_PAGE_UNTOUCHED, MT_PAGE_RELEASED);
 	pages = fault_put(pager, addr, pager->zeros, pages, &outcome);
 	/* A page we thought was not there: it is in its place, and that is all we need to know. */
@@ -172,7 +172,7 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 	if (!mt_room_left_pages(pager))
 		return MT_FAULT_WAITS_MEMORY;
 	pages = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
-	pages = (uint32_t)MT_MIN(pages, mt_room_left_pages(pager));
+	pages = (uint32_t)MT_MIN(pages, mt_room_around_pages(pager));
 	pages = fault_run(pager, gpn, pages, MT_PAGE_ZIPPED, MT_PAGE_ZERO);
 	for (uint32_t i = 0; i < pages; i++) {
 		if (fault_unpack(pager, MT_GPN(gpn.n + i), pager->bounce + i * MT_PAGE_SIZE))
@@ -201,8 +201,9 @@ static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gp
 		return MT_FAULT_WAITS_MEMORY;
 	outcome = mt_nominate_undo(pager, gpn, true);
 	if (outcome != MT_MEM_DONE)
-		return fault_unplaced(
-			pager, mt_region_addr(mt_region_of_gpn(&pager->regions, gpn), gpn), outcome);
+		return fault_unplaced(pager,
+				      mt_region_addr(mt_region_of_gpn(&pager->regions, gpn), gpn),
+				      outcome);
 	fault_warm(pager, gpn);
 	mt_count(pager, MT_C_FAULT_NOMINATED, 1);
 	return MT_FAULT_SERVED;
@@ -255,7 +256,8 @@ enum mt_fault_outcome mt_fault_serve(struct mt_pager *pager, const struct mt_fau
 	mt_gpn_t gpn;
 
 	if (!region) {
-		/* A region that was just removed: what the thread finds there is not ours to say. */
+		/* A region that was just removed: what the thread finds there is not ours to say.
+		 */
 		pager->mem.wake(pager->mem.ctx,
 				(void *)(uintptr_t)mt_align_down(fault->addr, MT_PAGE_SIZE),
 				MT_PAGE_SIZE);

@@ -20,11 +20,11 @@
 #include <stdatomic.h>
 
 #define MT_JOB_PAGES 32U
-#define MT_JOBS	     2U
+#define MT_JOBS      2U
 
 enum mt_job_verdict {
 	MT_JOB_ZERO,
-	MT_JOB_SHRUNK,	  /* to bytes[i], in out */
+	MT_JOB_SHRUNK,    /* to bytes[i], in out */
 	MT_JOB_TOO_LARGE, /* would not shrink to half */
 };
 
@@ -51,7 +51,8 @@ struct mt_helper {
 	int wake_fd;  /* eventfd: the helper sleeps on it */
 	int pager_fd; /* eventfd of the pager, written when a job is done (borrowed) */
 	void *lz4_state;
-	/* Called when there is no job; may do a bounded piece of work. Return: true if it did any. */
+	/* Called when there is no job; may do a bounded piece of work. Return: true if it did any.
+	 */
 	bool (*idle_work)(void *ctx);
 	void *idle_ctx;
 };

@@ -19,10 +19,10 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define LINK_STATS_MS	    250
-#define LINK_RECONNECT_MS   300
-#define LINK_REQUEST_S	    20
-#define LINK_HELLO_S	    10
+#define LINK_STATS_MS     250
+#define LINK_RECONNECT_MS 300
+#define LINK_REQUEST_S    20
+#define LINK_HELLO_S      10
 
 static int link_receive(int fd, union mt_wire_msg *msg, int *ret_fd, struct mt_err *err)
 {
@@ -33,7 +33,8 @@ static int link_receive(int fd, union mt_wire_msg *msg, int *ret_fd, struct mt_e
 	*ret_fd = -1;
 	got = mt_sock_recv(fd, msg, sizeof(*msg), ret_fd, &fds);
 	if (got <= 0)
-		return mt_err_set(err, got ? (int)got : -ECONNRESET, "the daemon closed the connection");
+		return mt_err_set(err, got ? (int)got : -ECONNRESET,
+				  "the daemon closed the connection");
 	rc = mt_wire_check(msg, (size_t)got, fds, false, err);
 	if (rc && *ret_fd >= 0) {
 		close(*ret_fd);
@@ -157,8 +158,7 @@ static void link_send_stats(struct mt_link *link)
 	mt_wire_init(&msg, MT_WIRE_STATS, 0);
 	msg.stats.count = MT_COUNTER_MAX;
 	for (unsigned int i = 0; i < MT_COUNTER_MAX; i++)
-		msg.stats.value[i] =
-			atomic_load_explicit(&pager->counter[i], memory_order_relaxed);
+		msg.stats.value[i] = atomic_load_explicit(&pager->counter[i], memory_order_relaxed);
 	msg.stats.value[MT_C_GRANT] = mt_room_grant_pages(pager);
 	msg.stats.value[MT_C_TARGET] =
 		MT_MIN(atomic_load(&pager->target_pages), mt_room_grant_pages(pager));
@@ -170,7 +170,8 @@ static void link_send_stats(struct mt_link *link)
 
 static void link_send_returns(struct mt_link *link)
 {
-	uint64_t returned = atomic_load_explicit(&link->pager->returned_pages, memory_order_acquire);
+	uint64_t returned =
+		atomic_load_explicit(&link->pager->returned_pages, memory_order_acquire);
 	union mt_wire_msg msg;
 
 	if (returned == link->returned_told_pages)
@@ -203,8 +204,9 @@ static void link_send_losses(struct mt_link *link)
 		snprintf(text, sizeof(text),
 			 "page 0x%x lost: %s; the VM is stopped at it, restart it from its disk",
 			 pager->loss.gpn.n,
-			 pager->loss.error == -EBADMSG ? "what was stored is damaged (wrong checksum)"
-						       : strerror(-pager->loss.error));
+			 pager->loss.error == -EBADMSG
+				 ? "what was stored is damaged (wrong checksum)"
+				 : strerror(-pager->loss.error));
 		link_send_event(link, MT_EVENT_ERROR, text);
 		link->losses_told = failed;
 	} else if (errors > link->errors_told) {
@@ -336,7 +338,7 @@ static uint64_t link_now_ms(void)
 static void *link_main(void *arg)
 {
 	struct mt_link *link = arg;
-	uint64_t next_ms = 0, drained;
+	uint64_t next_ms = 0, reconnect_ms = 0, drained;
 
 	pthread_setname_np(pthread_self(), "memtide-link");
 	while (!atomic_load_explicit(&link->stop, memory_order_acquire)) {
@@ -344,11 +346,14 @@ static void *link_main(void *arg)
 					{.fd = link->wake_fd, .events = POLLIN}};
 		int ready = poll(fds, 2, link->fd < 0 ? LINK_RECONNECT_MS : LINK_STATS_MS);
 
-		if (ready > 0 && fds[1].revents && read(link->wake_fd, &drained, sizeof(drained)) < 0)
+		if (ready > 0 && fds[1].revents &&
+		    read(link->wake_fd, &drained, sizeof(drained)) < 0)
 			drained = 0;
 		if (link->fd < 0) {
-			if (ready <= 0)
-				link_reconnect(link);
+			if (link_now_ms() < reconnect_ms)
+				continue;
+			link_reconnect(link);
+			reconnect_ms = link_now_ms() + LINK_RECONNECT_MS;
 			continue;
 		}
 		if (ready > 0 && fds[0].revents)

@@ -43,11 +43,11 @@ struct mt_link {
 	/* One request at a time, made by another thread. */
 	pthread_mutex_t lock;
 	pthread_cond_t answered;
-	bool request_open;	   /* [lock] */
-	bool request_failed;	   /* [lock] the connection broke */
-	uint32_t serial;	   /* [lock] */
+	bool request_open;         /* [lock] */
+	bool request_failed;       /* [lock] the connection broke */
+	uint32_t serial;           /* [lock] */
 	union mt_wire_msg *answer; /* [lock] where to put it; NULL when it is there */
-	int answer_fd;		   /* [lock] */
+	int answer_fd;             /* [lock] */
 };
 
 /**

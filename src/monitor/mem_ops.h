@@ -45,7 +45,8 @@ struct mt_mem_ops {
 	void (*wake)(void *ctx, void *addr, uint64_t bytes);
 	/* Give pages of our own areas (staging, nursery, zip arena) back to the kernel. */
 	void (*drop)(void *ctx, void *addr, uint64_t bytes);
-	/* Fill @present[i] for each page: is there memory of its own, in place or in kernel swap? */
+	/* Fill @present[i] for each page: is there memory of its own, in place or in kernel swap?
+	 */
 	int (*present)(void *ctx, void *addr, uint32_t pages, bool *present);
 	/* Run the pager near thread @tid, whose faults it serves; 0: anywhere. May do nothing. */
 	void (*place)(void *ctx, uint32_t tid);

@@ -14,6 +14,8 @@
 #define NOMINATE_RUN 32U
 /* Records looked at in one call, so that a call is short even if all pages are out already. */
 #define NOMINATE_SCAN 16384U
+/* Pinned pages met in one call. */
+#define NOMINATE_REFUSALS 64U
 
 static mt_gpn_t hand_gpn(const struct mt_pager *pager)
 {
@@ -147,6 +149,7 @@ uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 {
 	/* No more than a round, or what was served in this turn would go before it was touched. */
 	uint32_t scan_left = (uint32_t)MT_MIN(NOMINATE_SCAN, hand_round(pager));
+	uint64_t pinned = pager->counter[MT_C_PINNED];
 	uint32_t moved = 0;
 
 	if (!pager->regions.count)
@@ -167,6 +170,9 @@ uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 		pager->hand_skipped = got ? 0 : pager->hand_skipped + run;
 		hand_advance(pager, run);
 		if (!got && pager->staging.used == pager->staging.size)
+			break;
+		/* Each refusal costs a system call: faults come first. */
+		if (pager->counter[MT_C_PINNED] - pinned >= NOMINATE_REFUSALS)
 			break;
 	}
 	return moved;

@@ -116,8 +116,8 @@ static bool nursery_wanted(const struct mt_pager *pager)
 
 void mt_nursery_update(struct mt_pager *pager)
 {
-	bool plenty = nursery_wanted(pager) &&
-		      mt_room_left_pages(pager) >= NURSERY_PLENTY && !mt_room_excess_pages(pager);
+	bool plenty = nursery_wanted(pager) && mt_room_left_pages(pager) >= NURSERY_PLENTY &&
+		      !mt_room_excess_pages(pager);
 	bool asked = false;
 
 	for (uint32_t i = 0; i < MT_NURSERY_SLOTS; i++) {

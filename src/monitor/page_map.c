@@ -34,12 +34,12 @@ struct mt_page {
 
 _Static_assert(sizeof(struct mt_page) == 16, "the budget is 16 bytes for each page");
 
-#define WORD_STATE_MASK	 0xfULL
-#define WORD_BUSY	 (1ULL << 4)
-#define WORD_HEAT_SHIFT	 5
-#define WORD_HEAT_MASK	 (3ULL << WORD_HEAT_SHIFT)
+#define WORD_STATE_MASK  0xfULL
+#define WORD_BUSY        (1ULL << 4)
+#define WORD_HEAT_SHIFT  5
+#define WORD_HEAT_MASK   (3ULL << WORD_HEAT_SHIFT)
 #define WORD_PLACE_SHIFT 24
-#define WORD_PLACE_MAX	 ((1ULL << 40) - 1)
+#define WORD_PLACE_MAX   ((1ULL << 40) - 1)
 
 #define BIT(state) (1U << MT_PAGE_##state)
 
@@ -318,8 +318,8 @@ const char *mt_page_state_name(enum mt_page_state state)
 	static const char *const names[MT_PAGE_STATES] = {
 		[MT_PAGE_UNTOUCHED] = "untouched", [MT_PAGE_RESIDENT] = "resident",
 		[MT_PAGE_NOMINATED] = "nominated", [MT_PAGE_ZERO] = "zero",
-		[MT_PAGE_SHARED] = "shared",	   [MT_PAGE_ZIPPED] = "zipped",
-		[MT_PAGE_SWAPPED] = "swapped",	   [MT_PAGE_RELEASED] = "released",
+		[MT_PAGE_SHARED] = "shared",       [MT_PAGE_ZIPPED] = "zipped",
+		[MT_PAGE_SWAPPED] = "swapped",     [MT_PAGE_RELEASED] = "released",
 		[MT_PAGE_FAILED] = "failed",
 	};
 

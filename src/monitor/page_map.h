@@ -38,13 +38,14 @@ enum mt_page_state {
 	MT_PAGE_STATES
 };
 
-/* How often a page has proved itself: each visit of the hand takes one away before it is nominated. */
+/* How often a page has proved itself: each visit of the hand takes one away before it is nominated.
+ */
 #define MT_HEAT_MAX 3U
 
 /* Largest guest: 16 TiB in chunks of 1 GiB. */
 #define MT_MAP_CHUNK_SHIFT 18
 #define MT_MAP_CHUNK_PAGES (1U << MT_MAP_CHUNK_SHIFT)
-#define MT_MAP_CHUNKS	   16383U
+#define MT_MAP_CHUNKS      16383U
 
 struct mt_page; /* a record; private to page_map.c */
 

@@ -65,7 +65,8 @@ static void pager_zip_moved(void *ctx, mt_gpn_t gpn, mt_zref_t to)
  */
 void *mt_pager_area(uint64_t bytes)
 {
-	void *area = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *area =
+		mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (area == MAP_FAILED)
 		return NULL;
@@ -251,6 +252,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
 		for_kernel++;
 	mt_room_return_grant(pager);
+	pager->settling = pager->settling && mt_room_held_pages(pager) > mt_room_grant_pages(pager);
 	mt_nursery_update(pager);
 	mt_staging_flush(&pager->staging);
 	pager_publish(pager);

@@ -39,11 +39,11 @@
 /* Most pages brought in by one fault, and the size of the pager's bounce buffer. */
 #define MT_AROUND_MAX 16U
 /* Pages of one swap transfer through a buffer, and of one straight from staging. */
-#define MT_SWAP_RUN	   8U
+#define MT_SWAP_RUN        8U
 #define MT_SWAP_STAGED_RUN 32U
 /* Swap transfers under way at once: with a buffer of MT_SWAP_RUN pages, and without one. */
 #define MT_SWAP_BUFFERED 8U
-#define MT_SWAP_OPS	 16U
+#define MT_SWAP_OPS      16U
 /* Pages that wait for a transfer to become free; room for the jobs of one round and the last. */
 #define MT_SWAP_QUEUE (2 * MT_JOBS * MT_JOB_PAGES)
 /* Large pages kept ready for first touches. */
@@ -67,15 +67,16 @@ enum mt_swap_kind {
 struct mt_swap_op {
 	enum mt_swap_kind kind;
 	uint32_t count;
-	uint64_t ticket;	     /* the pages' busy ticket (not for reads) */
-	mt_slot_t slot;		     /* first of the run */
-	mt_stage_t stage;	     /* first of the run (FROM_STAGING) */
+	uint64_t ticket;  /* the pages' busy ticket (not for reads) */
+	mt_slot_t slot;   /* first of the run */
+	mt_stage_t stage; /* first of the run (FROM_STAGING) */
 	mt_gpn_t gpn[MT_SWAP_STAGED_RUN];
 	uint64_t sum[MT_SWAP_STAGED_RUN]; /* checksums as written */
-	uint8_t *buffer;		  /* MT_SWAP_RUN pages; NULL for those without */
+	uint8_t *buffer;                  /* MT_SWAP_RUN pages; NULL for those without */
 };
 
-/* Nominated pages that are to be written to swap: busy, with a ticket of their job. Oldest first. */
+/* Nominated pages that are to be written to swap: busy, with a ticket of their job. Oldest first.
+ */
 struct mt_swap_queue {
 	uint32_t count;
 	struct {
@@ -105,10 +106,11 @@ struct mt_pager {
 	struct mt_swap_op swap_op[MT_SWAP_OPS];
 	struct mt_swap_queue swap_queue;
 	uint64_t next_ticket;
-	uint64_t swap_retry_ns; /* after a failed write, or when full: no swapping before then */
+	uint64_t swap_retry_ns;    /* after a failed write, or when full: no swapping before then */
 	uint64_t reclaim_retry_ns; /* while swap is out: no job before then */
-	bool leaving;		   /* every page is to come back, and to stay: restore.h */
-	bool swap_one_by_one;	/* after a failed read of a run */
+	bool settling;        /* a region came filled: more may be held than granted for a while */
+	bool leaving;         /* every page is to come back, and to stay: restore.h */
+	bool swap_one_by_one; /* after a failed read of a run */
 
 	/* The nursery's slots are filled by the helper and emptied by the pager. */
 	uint8_t *nursery;
@@ -122,7 +124,7 @@ struct mt_pager {
 	uint32_t waiters;
 	uint32_t waiters_for_memory;
 	uint8_t *bounce; /* MT_AROUND_MAX pages */
-	uint8_t *zeros;	 /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
+	uint8_t *zeros;  /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
 
 	/* Clock hand of nomination. */
 	uint32_t hand_region;
@@ -133,19 +135,21 @@ struct mt_pager {
 	 * The grant is what was granted in all less what was returned in all. Each has one writer,
 	 * so the link thread can tell the daemon both sides of it without missing a change.
 	 */
-	_Atomic uint64_t granted_pages;	 /* link thread */
+	_Atomic uint64_t granted_pages;  /* link thread */
 	_Atomic uint64_t returned_pages; /* pager */
-	_Atomic uint64_t target_pages;	 /* link thread */
+	_Atomic uint64_t target_pages;   /* link thread */
+	uint64_t
+		returned_notified_pages; /* of returned_pages, what the link thread was woken for */
 	_Atomic uint32_t zip_max_pct;
 	uint64_t promised_pages; /* pages that swap reads under way will need */
-	uint64_t fixed_bytes;	 /* bookkeeping that does not grow with the guest */
+	uint64_t fixed_bytes;    /* bookkeeping that does not grow with the guest */
 
 	/* Where the pager runs: near whom it serves, while serving is what it mostly does. */
 	uint64_t placed_ns;
 	uint64_t served_ns; /* last fault */
 
-	int fault_fd; /* userfaultfd, to sleep on */
-	int event_fd; /* wakes the pager: commands, helper, swap, discards, grants */
+	int fault_fd;           /* userfaultfd, to sleep on */
+	int event_fd;           /* wakes the pager: commands, helper, swap, discards, grants */
 	_Atomic uint32_t batch; /* odd while the pager works, even while it sleeps */
 
 	/* Read by other threads; written by the pager only. */
@@ -153,7 +157,8 @@ struct mt_pager {
 	struct mt_hist fault_hist;
 	struct mt_page_loss loss; /* the first page lost; valid when counter[FAILED] > 0 */
 
-	/* Called by the pager when something is to be told to the daemon: returned_pages, losses. */
+	/* Called by the pager when something is to be told to the daemon: returned_pages, losses.
+	 */
 	void (*notify)(void *ctx);
 	void *notify_ctx;
 };
@@ -201,7 +206,7 @@ enum mt_fault_outcome {
 	MT_FAULT_WAITS_MEMORY,
 	MT_FAULT_WAITS_SWAP,
 	MT_FAULT_WAITS_KERNEL, /* the address space is changing; try again soon */
-	MT_FAULT_STUCK,	       /* the page is FAILED: the thread is left where it is */
+	MT_FAULT_STUCK,        /* the page is FAILED: the thread is left where it is */
 };
 
 /** mt_fault_serve() - give whoever touched it the page; @again: asked for it before */
@@ -228,6 +233,12 @@ bool mt_room_for(struct mt_pager *pager, uint64_t pages);
 /** mt_room_left_pages() - pages until the grant is used up; 0 when it is */
 uint64_t mt_room_left_pages(struct mt_pager *pager);
 
+/** mt_room_shrinking() - is some of the grant to be given back? */
+bool mt_room_shrinking(const struct mt_pager *pager);
+
+/** mt_room_around_pages() - most pages that one fault may bring now; 0 when there is no room */
+uint64_t mt_room_around_pages(struct mt_pager *pager);
+
 /** mt_room_excess_pages() - pages to be given up to be where we are steered to; 0 when there */
 uint64_t mt_room_excess_pages(struct mt_pager *pager);
 
@@ -251,7 +262,8 @@ bool mt_nominate_may_find(const struct mt_pager *pager);
 /** mt_nominate_run() - move up to @pages pages from @gpn on, all RESIDENT. Return: how many. */
 uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages);
 
-/** mt_nominate_undo() - put a NOMINATED page back into its place without anyone having touched it */
+/** mt_nominate_undo() - put a NOMINATED page back into its place without anyone having touched it
+ */
 enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool wake);
 
 /* reclaim.c */
@@ -294,7 +306,8 @@ bool mt_swap_collect(struct mt_pager *pager);
 
 /* swap_in.c */
 
-/** mt_swap_in_start() - read page @gpn, and @around pages after it that lie right behind in the file */
+/** mt_swap_in_start() - read page @gpn, and @around pages after it that lie right behind in the
+ * file */
 enum mt_fault_outcome mt_swap_in_start(struct mt_pager *pager, mt_gpn_t gpn, uint32_t around);
 
 /** mt_swap_in_done() - a read has ended with @result */
@@ -313,7 +326,8 @@ void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
 /** mt_nursery_take() - serve a first touch with a whole large page, if there is one and room */
 bool mt_nursery_take(struct mt_pager *pager, const struct mt_region *region, mt_gpn_t gpn);
 
-/** mt_nursery_update() - have empty slots filled while there is plenty, drop them when there isn't */
+/** mt_nursery_update() - have empty slots filled while there is plenty, drop them when there isn't
+ */
 void mt_nursery_update(struct mt_pager *pager);
 
 /** mt_nursery_fill() - helper thread: fill one slot that was asked for. Return: was there one? */

@@ -19,7 +19,7 @@
 #define RECLAIM_WAIT_SHIFT     5
 #define RECLAIM_WAIT_MIN_PAGES 128U
 /* Nominated in one step. */
-#define RECLAIM_STEP_PAGES     64U
+#define RECLAIM_STEP_PAGES 64U
 /* While swap takes nothing, jobs go out this far apart. */
 #define RECLAIM_RETRY_NS 5000000ULL
 /* The zip store starts to pass pages on to swap this much before it is full. */

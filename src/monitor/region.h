@@ -25,7 +25,8 @@ struct mt_regions {
 	uint32_t hit; /* index of the last region found */
 };
 
-/** mt_region_insert() - add a region. Return: 0; -ENOSPC when full; -EEXIST when it overlaps one. */
+/** mt_region_insert() - add a region. Return: 0; -ENOSPC when full; -EEXIST when it overlaps one.
+ */
 MT_MUST_CHECK int mt_region_insert(struct mt_regions *regions, const struct mt_region *region);
 
 /** mt_region_delete() - take the region that starts at @base out of the table */
@@ -39,7 +40,8 @@ const struct mt_region *mt_region_of_gpn(struct mt_regions *regions, mt_gpn_t gp
 
 static inline mt_gpn_t mt_region_gpn(const struct mt_region *region, uint64_t addr)
 {
-	return MT_GPN(region->first.n + ((addr - (uint64_t)(uintptr_t)region->base) >> MT_PAGE_SHIFT));
+	return MT_GPN(region->first.n +
+		      ((addr - (uint64_t)(uintptr_t)region->base) >> MT_PAGE_SHIFT));
 }
 
 static inline uint8_t *mt_region_addr(const struct mt_region *region, mt_gpn_t gpn)

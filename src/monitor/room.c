@@ -19,18 +19,18 @@
 /* One job's objects at their largest, and a page for the last zip block of a few classes. */
 #define ROOM_RESERVE_PAGES (MT_JOB_PAGES / 2 + 16)
 /* Free room kept for faults: 1/64 of what may be held, within bounds. */
-#define ROOM_GAP_SHIFT	   6
+#define ROOM_GAP_SHIFT     6
 #define ROOM_GAP_MIN_PAGES 64
 #define ROOM_GAP_MAX_PAGES 2048
-/* Give a grant back in pieces worth a message. */
-#define ROOM_RETURN_MIN_PAGES 64
+/* Tell the daemon of returned grants in pieces of this size; the rest with the next statistics. */
+#define ROOM_RETURN_TELL_PAGES 64
 
 uint64_t mt_room_overhead_bytes(const struct mt_pager *pager)
 {
 	uint64_t slots_bytes = pager->slots ? mt_slots_held_bytes(pager->slots) : 0;
 
-	return pager->map.bookkeeping_bytes + pager->fixed_bytes + slots_bytes +
-	       mt_helper_bytes() + MT_AROUND_MAX * MT_PAGE_SIZE;
+	return pager->map.bookkeeping_bytes + pager->fixed_bytes + slots_bytes + mt_helper_bytes() +
+	       MT_AROUND_MAX * MT_PAGE_SIZE;
 }
 
 uint64_t mt_room_held_pages(const struct mt_pager *pager)
@@ -87,17 +87,39 @@ uint64_t mt_room_excess_pages(struct mt_pager *pager)
 	return excess > 0 ? (uint64_t)excess : 0;
 }
 
+bool mt_room_shrinking(const struct mt_pager *pager)
+{
+	return room_target(pager) < room_grant(pager);
+}
+
+uint64_t mt_room_around_pages(struct mt_pager *pager)
+{
+	uint64_t left = mt_room_left_pages(pager);
+
+	/* What is being taken away must not come back along with a neighbour. */
+	return mt_room_shrinking(pager) ? MT_MIN(left, 1U) : left;
+}
+
 void mt_room_return_grant(struct mt_pager *pager)
 {
 	int64_t target = room_target(pager);
 	int64_t grant = room_grant(pager);
-	int64_t held = (int64_t)mt_room_held_pages(pager);
-	int64_t keep = MT_MAX(target, held);
+	int64_t keep = MT_MAX(target, (int64_t)mt_room_held_pages(pager));
 	int64_t give = grant - keep;
+	uint64_t returned;
 
-	if (pager->leaving || give <= 0 || (give < ROOM_RETURN_MIN_PAGES && keep != target))
+	if (pager->leaving || give <= 0)
 		return;
-	atomic_fetch_add_explicit(&pager->returned_pages, (uint64_t)give, memory_order_release);
+	/*
+	 * Each page at once: a guest in need would take it again before the next one is free. But
+	 * the daemon hears of it in pieces that are worth a message.
+	 */
+	returned =
+		(uint64_t)give + atomic_load_explicit(&pager->returned_pages, memory_order_relaxed);
+	atomic_store_explicit(&pager->returned_pages, returned, memory_order_release);
+	if (keep != target && returned - pager->returned_notified_pages < ROOM_RETURN_TELL_PAGES)
+		return;
+	pager->returned_notified_pages = returned;
 	pager->notify(pager->notify_ctx);
 }
 
@@ -107,7 +129,8 @@ void mt_room_return_grant(struct mt_pager *pager)
  */
 static uint64_t room_zip_share_bytes(const struct mt_pager *pager)
 {
-	int64_t fixed = (int64_t)mt_pages_of_bytes(mt_room_overhead_bytes(pager)) + ROOM_RESERVE_PAGES;
+	int64_t fixed =
+		(int64_t)mt_pages_of_bytes(mt_room_overhead_bytes(pager)) + ROOM_RESERVE_PAGES;
 	int64_t limit = MT_MIN(room_target(pager), room_grant(pager));
 	int64_t share = (limit - room_gap(limit) - fixed) / 2;
 

@@ -61,7 +61,8 @@ void mt_staging_flush(struct mt_staging *staging)
 
 		if (i < staging->dropping && staging->drop[i].n == staging->drop[start].n + count)
 			continue;
-		staging->mem->drop(staging->mem->ctx, mt_staging_addr(staging, staging->drop[start]),
+		staging->mem->drop(staging->mem->ctx,
+				   mt_staging_addr(staging, staging->drop[start]),
 				   (uint64_t)count << MT_PAGE_SHIFT);
 		for (uint32_t j = start; j < i; j++)
 			mt_staging_free_empty(staging, staging->drop[j]);

@@ -15,7 +15,7 @@
 
 struct mt_streams {
 	struct {
-		mt_gpn_t next;	 /* page whose fault would continue the stream */
+		mt_gpn_t next;   /* page whose fault would continue the stream */
 		uint32_t window; /* pages to bring at the next fault */
 	} stream[MT_STREAMS];
 	uint32_t oldest;

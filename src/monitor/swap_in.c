@@ -27,7 +27,8 @@ static uint32_t swap_in_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max)
 		mt_gpn_t next = MT_GPN(gpn.n + run);
 
 		if (mt_page_state(&pager->map, next) != MT_PAGE_SWAPPED ||
-		    mt_page_busy(&pager->map, next) || mt_page_place(&pager->map, next) != slot + run)
+		    mt_page_busy(&pager->map, next) ||
+		    mt_page_place(&pager->map, next) != slot + run)
 			break;
 		run++;
 	}
@@ -47,11 +48,11 @@ enum mt_fault_outcome mt_swap_in_start(struct mt_pager *pager, mt_gpn_t gpn, uin
 	if (!op)
 		return MT_FAULT_WAITS_SWAP;
 	count = pager->swap_one_by_one ? 1 : swap_in_run(pager, gpn, MT_MIN(around, MT_SWAP_RUN));
-	count = (uint32_t)MT_MIN(count, mt_room_left_pages(pager));
+	count = (uint32_t)MT_MIN(count, mt_room_around_pages(pager));
 	op->slot = MT_SLOT(mt_page_place(&pager->map, gpn));
 	op->count = count;
 	if (mt_swap_io_read(&pager->swap, op->slot, count, op->buffer,
-				  (uint64_t)(op - pager->swap_op))) {
+			    (uint64_t)(op - pager->swap_op))) {
 		op->kind = MT_SWAP_FREE;
 		return MT_FAULT_WAITS_SWAP;
 	}
@@ -99,7 +100,8 @@ static void swap_in_place(struct mt_pager *pager, struct mt_swap_op *op, uint32_
 		mt_count(pager, MT_C_PREFETCHED, 1);
 }
 
-/* Does page @i still want what was read? It was read for nothing if the guest gave it up meanwhile. */
+/* Does page @i still want what was read? It was read for nothing if the guest gave it up meanwhile.
+ */
 static bool swap_in_current(const struct mt_pager *pager, const struct mt_swap_op *op, uint32_t i)
 {
 	mt_gpn_t gpn = op->gpn[i];
@@ -137,7 +139,8 @@ void mt_swap_in_done(struct mt_pager *pager, struct mt_swap_op *op, int result)
 		else
 			swap_in_lost(pager, op->gpn[i], MT_SLOT(op->slot.n + i), result);
 	}
-	/* What failed is asked for again, page by page: only a page that fails alone, too, is lost. */
+	/* What failed is asked for again, page by page: only a page that fails alone, too, is lost.
+	 */
 	pager->swap_one_by_one = result != 0;
 	op->kind = MT_SWAP_FREE;
 }

@@ -36,9 +36,9 @@ struct mt_swap_io {
 	const struct mt_swap_io_ops *ops; /* NULL: no swap file */
 	void *ctx;
 	const char *name; /* which implementation, for people */
-	int event_fd;	  /* readable when there is something to reap */
-	uint32_t depth;	  /* transfers that can be under way at a time */
-	bool direct;	  /* bypasses the host's page cache */
+	int event_fd;     /* readable when there is something to reap */
+	uint32_t depth;   /* transfers that can be under way at a time */
+	bool direct;      /* bypasses the host's page cache */
 };
 
 /**

@@ -63,10 +63,10 @@ static bool swap_op_slots(struct mt_pager *pager, struct mt_swap_op *op, uint32_
 static int swap_write(struct mt_pager *pager, struct mt_swap_op *op, const uint8_t *pages)
 {
 	for (uint32_t i = 0; i < op->count; i++)
-		op->sum[i] = mt_swap_sum(pages + i * MT_PAGE_SIZE, op->gpn[i],
-					    MT_SLOT(op->slot.n + i));
+		op->sum[i] =
+			mt_swap_sum(pages + i * MT_PAGE_SIZE, op->gpn[i], MT_SLOT(op->slot.n + i));
 	return mt_swap_io_write(&pager->swap, op->slot, pages, op->count,
-				      (uint64_t)(op - pager->swap_op));
+				(uint64_t)(op - pager->swap_op));
 }
 
 /* The transfer never started: its slots are free again. */
@@ -105,7 +105,8 @@ static bool swap_queued_current(struct mt_pager *pager, uint32_t i)
 	       mt_page_busy(&pager->map, gpn) == pager->swap_queue.page[i].ticket;
 }
 
-/* Length of the run of consecutive staging slots at the queue's head; pages that went are dropped. */
+/* Length of the run of consecutive staging slots at the queue's head; pages that went are dropped.
+ */
 static uint32_t swap_queue_run(struct mt_pager *pager)
 {
 	struct mt_swap_queue *queue = &pager->swap_queue;
@@ -214,8 +215,7 @@ static bool swap_page_current(struct mt_pager *pager, const struct mt_swap_op *o
 	       mt_page_busy(&pager->map, op->gpn[i]) == op->ticket;
 }
 
-static void swap_out_failed(struct mt_pager *pager, struct mt_swap_op *op,
-			    enum mt_page_state state)
+static void swap_out_failed(struct mt_pager *pager, struct mt_swap_op *op, enum mt_page_state state)
 {
 	mt_count(pager, MT_C_SWAP_ERRORS, 1);
 	pager->swap_retry_ns = mt_pager_now_ns() + SWAP_RETRY_NS;

@@ -170,8 +170,7 @@ static void search(const struct mt_slots *slots, uint32_t from, uint32_t end, ui
 	}
 }
 
-int mt_slots_alloc(struct mt_slots *slots, uint32_t want, mt_slot_t *ret_first,
-		   uint32_t *ret_count)
+int mt_slots_alloc(struct mt_slots *slots, uint32_t want, mt_slot_t *ret_first, uint32_t *ret_count)
 {
 	struct mt_run best = {0, 0};
 	uint32_t reach = MT_REACH;

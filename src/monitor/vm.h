@@ -17,6 +17,12 @@ bool mt_vm_holds(struct mt_vm *vm, const void *addr, size_t bytes);
  */
 void mt_vm_unmap(struct mt_vm *vm, void *addr, size_t bytes);
 
+/**
+ * mt_vm_drop() - madvise(MADV_DONTNEED) of a page-aligned range that may lie partly outside of
+ * regions. Return: 0 or -errno.
+ */
+int mt_vm_drop(struct mt_vm *vm, void *addr, size_t bytes);
+
 /** mt_vm_in_pager() - is this the thread that serves faults? It must never wait for others. */
 bool mt_vm_in_pager(void);
 

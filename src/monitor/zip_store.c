@@ -30,14 +30,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MT_BLOCK_SHIFT	  16
-#define MT_BLOCK_BYTES	  (1U << MT_BLOCK_SHIFT)
-#define MT_UNIT		  8U /* references count in these; every slot is a multiple */
+#define MT_BLOCK_SHIFT    16
+#define MT_BLOCK_BYTES    (1U << MT_BLOCK_SHIFT)
+#define MT_UNIT           8U /* references count in these; every slot is a multiple */
 #define MT_SLOT_BYTES_MAX (MT_ZIP_OBJECT_MAX + (uint32_t)sizeof(struct mt_zip_head))
 #define MT_SLOT_BYTES_MIN 32U
-#define MT_CLASS_MAX	  128
+#define MT_CLASS_MAX      128
 #define MT_SPARE_FRACTION 256
-#define MT_ARENA_MAX	  (1ULL << 43) /* what 40 bits of reference reach */
+#define MT_ARENA_MAX      (1ULL << 43) /* what 40 bits of reference reach */
 
 /* Stands before every object. */
 struct mt_zip_head {
@@ -53,7 +53,7 @@ struct mt_zip_class {
 };
 
 struct mt_zip_block {
-	uint32_t prev;	/* next lower block of the class, or next free block */
+	uint32_t prev;  /* next lower block of the class, or next free block */
 	uint16_t count; /* objects; 0 marks a free block */
 	uint8_t class;
 	uint8_t pages; /* 4 KiB pages that may be populated, from the block's start */
@@ -64,7 +64,7 @@ struct mt_zip_store {
 	uint8_t *arena;
 	struct mt_zip_block *blocks; /* one for each block of the arena */
 	uint32_t block_max;
-	uint32_t fresh;	     /* blocks from here on were never used */
+	uint32_t fresh;      /* blocks from here on were never used */
 	uint32_t free_first; /* stack of used and freed blocks, or MT_NONE32 */
 	uint32_t class_count;
 	uint64_t pages; /* 4 KiB pages of the arena in use, spares included */
@@ -101,10 +101,10 @@ static void make_classes(struct mt_zip_store *store)
 		if (bytes > last_bytes - class_step_bytes(last_bytes) && bytes > MT_SLOT_BYTES_MIN)
 			continue;
 		MT_ASSERT(store->class_count < MT_CLASS_MAX);
-		store->classes[store->class_count++] = (struct mt_zip_class){
-			.last = MT_NONE32,
-			.slot_bytes = (uint16_t)bytes,
-			.per_block = (uint16_t)(MT_BLOCK_BYTES / bytes)};
+		store->classes[store->class_count++] =
+			(struct mt_zip_class){.last = MT_NONE32,
+					      .slot_bytes = (uint16_t)bytes,
+					      .per_block = (uint16_t)(MT_BLOCK_BYTES / bytes)};
 		last_bytes = bytes;
 	}
 	for (uint32_t i = 0; i <= units; i++)
@@ -238,8 +238,8 @@ static int push_block(struct mt_zip_store *store, struct mt_zip_class *class)
 			return -ENOSPC;
 		block = store->fresh++;
 	}
-	store->blocks[block] = (struct mt_zip_block){
-		.prev = class->last, .class = (uint8_t)(class - store->classes)};
+	store->blocks[block] = (struct mt_zip_block){.prev = class->last,
+						     .class = (uint8_t)(class - store->classes)};
 	class->last = block;
 	return 0;
 }
@@ -299,8 +299,7 @@ uint32_t mt_zip_get(const struct mt_zip_store *store, mt_zref_t ref, const void 
 }
 
 /* The last object of @class is gone or moved: give up its slot, and memory with it. */
-static void drop_last(struct mt_zip_store *store, struct mt_zip_class *class,
-		      uint32_t used_before)
+static void drop_last(struct mt_zip_store *store, struct mt_zip_class *class, uint32_t used_before)
 {
 	struct mt_zip_block *block = &store->blocks[class->last];
 	uint32_t used, spare;
@@ -323,8 +322,7 @@ void mt_zip_del(struct mt_zip_store *store, mt_zref_t ref)
 	struct mt_zip_place hole = place_of(store, ref);
 	struct mt_zip_class *class = &store->classes[store->blocks[hole.block].class];
 	uint32_t last_block = class->last;
-	struct mt_zip_head *last =
-		head_at(store, last_block, store->blocks[last_block].count - 1U);
+	struct mt_zip_head *last = head_at(store, last_block, store->blocks[last_block].count - 1U);
 	uint32_t used_before = pages_used(store, last_block);
 	bool moved = last != hole.head;
 
@@ -396,8 +394,7 @@ struct mt_zip_audit {
 	uint64_t stored_bytes;
 };
 
-static void MT_PRINTF(3, 4)
-check(struct mt_zip_audit *audit, bool ok, const char *fmt, ...)
+static void MT_PRINTF(3, 4) check(struct mt_zip_audit *audit, bool ok, const char *fmt, ...)
 {
 	va_list args;
 

@@ -23,9 +23,9 @@ struct mt_zip_store;
 
 /* What the store needs from around it. */
 struct mt_zip_env {
-	void *base;	/* arena: address range of zero-on-demand memory, 64 KiB aligned */
+	void *base;     /* arena: address range of zero-on-demand memory, 64 KiB aligned */
 	uint64_t bytes; /* size of the range; memory is used only where objects are */
-	void *ctx;	/* handed to the functions below */
+	void *ctx;      /* handed to the functions below */
 	/* Give the memory of whole 4 KiB pages of the arena back; they read as zeros after. */
 	void (*drop)(void *ctx, void *addr, uint64_t bytes);
 	/* Object of @gpn is at @to now; called inside mt_zip_del() and mt_zip_put(). */

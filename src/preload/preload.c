@@ -46,6 +46,8 @@ static size_t preload_min_bytes(void)
 static void preload_forked(void)
 {
 	atomic_store(&preload_vm, NULL);
+	/* Another thread may have held it; that thread is not here. */
+	pthread_mutex_init(&preload_lock, NULL);
 	preload_refused = true;
 }
 
@@ -104,7 +106,7 @@ static int preload_discard(struct mt_vm *vm, void *addr, size_t bytes)
 	if ((uintptr_t)addr & (MT_PAGE_SIZE - 1))
 		return preload_madvise(addr, bytes, MADV_DONTNEED);
 	preload_inside = true;
-	rc = mt_vm_region_discard(vm, addr, mt_align_up(bytes, MT_PAGE_SIZE));
+	rc = mt_vm_drop(vm, addr, mt_align_up(bytes, MT_PAGE_SIZE));
 	preload_inside = false;
 	if (!rc)
 		return 0;

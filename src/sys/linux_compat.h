@@ -24,7 +24,7 @@
 
 /* 6.1: ioctl of /dev/userfaultfd; the argument is the flags of userfaultfd(2) */
 #ifndef USERFAULTFD_IOC_NEW
-#define USERFAULTFD_IOC	    0xAA
+#define USERFAULTFD_IOC     0xAA
 #define USERFAULTFD_IOC_NEW _IO(USERFAULTFD_IOC, 0x00)
 #endif
 
@@ -63,7 +63,7 @@ struct uffdio_move {
 	__u64 dst;
 	__u64 src;
 	__u64 len;
-#define UFFDIO_MOVE_MODE_DONTWAKE	 ((__u64)1 << 0)
+#define UFFDIO_MOVE_MODE_DONTWAKE        ((__u64)1 << 0)
 #define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES ((__u64)1 << 1)
 	__u64 mode;
 	__s64 move; /* written by the kernel: bytes moved or -errno */

@@ -43,7 +43,8 @@ enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes)
 		unsigned long inode = 0, next_from, next_to;
 		char perms[5];
 
-		if (sscanf(line, "%lx-%lx %4s %*s %*s %lu", &next_from, &next_to, perms, &inode) == 4) {
+		if (sscanf(line, "%lx-%lx %4s %*s %*s %lu", &next_from, &next_to, perms, &inode) ==
+		    4) {
 			from = next_from;
 			to = next_to;
 			if (from >= end)

@@ -14,7 +14,8 @@ enum mt_mapping {
 	MT_MAPPING_OTHER,  /* not mapped, or not readable and writable throughout */
 };
 
-/** mt_mapping_kind() - the worst kind found in the range. Return: it; OTHER when /proc can't tell. */
+/** mt_mapping_kind() - the worst kind found in the range. Return: it; OTHER when /proc can't tell.
+ */
 enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes);
 
 #endif

@@ -7,14 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* "processor" is the 39th field of /proc/PID/task/TID/stat; the second one, the name, may hold spaces. */
+/* "processor" is the 39th field of /proc/PID/task/TID/stat; the second one, the name, may hold
+ * spaces. */
 #define PLACEMENT_FIELDS_AFTER_NAME 37
 
 void mt_placement_init(struct mt_placement *placement)
 {
 	placement->cpu = -1;
-	placement->off = sched_getaffinity(0, sizeof(placement->allowed), &placement->allowed) != 0 ||
-			 CPU_COUNT(&placement->allowed) < 2;
+	placement->off =
+		sched_getaffinity(0, sizeof(placement->allowed), &placement->allowed) != 0 ||
+		CPU_COUNT(&placement->allowed) < 2;
 }
 
 /* Core where @tid ran last, or -1. */

@@ -15,8 +15,8 @@
 
 struct mt_placement {
 	cpu_set_t allowed; /* where the thread could run when it started */
-	int cpu;	   /* where it is confined to now, or -1 */
-	bool off;	   /* refused once (a sandbox): not tried again */
+	int cpu;           /* where it is confined to now, or -1 */
+	bool off;          /* refused once (a sandbox): not tried again */
 };
 
 /** mt_placement_init() - for the calling thread */

@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* Room for a few descriptors more than anyone should send, so that extra ones are seen and closed. */
+/* Room for a few descriptors more than anyone should send, so that extra ones are seen and closed.
+ */
 #define SOCK_FDS_ROOM 8
 
 static int sock_address(const char *path, struct sockaddr_un *addr, struct mt_err *err)
@@ -18,8 +19,9 @@ static int sock_address(const char *path, struct sockaddr_un *addr, struct mt_er
 	memset(addr, 0, sizeof(*addr));
 	addr->sun_family = AF_UNIX;
 	if (!path[0] || strlen(path) >= sizeof(addr->sun_path))
-		return mt_err_set(err, -ENAMETOOLONG, "socket path '%s' is empty or longer than %zu bytes",
-				  path, sizeof(addr->sun_path) - 1);
+		return mt_err_set(err, -ENAMETOOLONG,
+				  "socket path '%s' is empty or longer than %zu bytes", path,
+				  sizeof(addr->sun_path) - 1);
 	memcpy(addr->sun_path, path, strlen(path) + 1);
 	return 0;
 }
@@ -126,7 +128,8 @@ int mt_sock_send(int fd, const void *packet, size_t bytes, int passed)
 	return (size_t)sent == bytes ? 0 : -EMSGSIZE;
 }
 
-/* Takes the first descriptor of a message and closes the rest: a hostile peer must not fill our table. */
+/* Takes the first descriptor of a message and closes the rest: a hostile peer must not fill our
+ * table. */
 static void sock_take_fds(struct msghdr *msg, int *ret_fd, unsigned int *ret_fds)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {

@@ -48,7 +48,7 @@ struct mt_swap_thread {
 	int work_fd;  /* to the worker: something is to do */
 	bool owns_event_fd;
 	uint32_t depth;
-	uint32_t idle;	   /* entries of idle_request */
+	uint32_t idle;     /* entries of idle_request */
 	uint32_t prepared; /* put position of todo that submit() will publish */
 	struct mt_swap_request *request;
 	uint32_t *idle_request;
@@ -133,12 +133,12 @@ static int start(struct mt_swap_thread *thread, bool write, mt_slot_t first, voi
 	if (thread->idle == 0)
 		return -EBUSY;
 	number = thread->idle_request[--thread->idle];
-	thread->request[number] = (struct mt_swap_request){.cookie = cookie,
-							   .offset = (uint64_t)first.n
-								     << MT_PAGE_SHIFT,
-							   .data = pages,
-							   .bytes = count << MT_PAGE_SHIFT,
-							   .write = write};
+	thread->request[number] =
+		(struct mt_swap_request){.cookie = cookie,
+					 .offset = (uint64_t)first.n << MT_PAGE_SHIFT,
+					 .data = pages,
+					 .bytes = count << MT_PAGE_SHIFT,
+					 .write = write};
 	todo->number[thread->prepared++ & todo->mask] = number;
 	return 0;
 }

@@ -25,7 +25,7 @@
 struct mt_swap_request {
 	uint64_t cookie;
 	uint64_t offset; /* of what is left, in the file */
-	uint8_t *data;	 /* of what is left */
+	uint8_t *data;   /* of what is left */
 	uint32_t left_bytes;
 	uint16_t tries;
 	bool write;

@@ -193,7 +193,8 @@ int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 		return mt_err_set(err, -errno, "userfaultfd: %s", strerror(errno));
 	if (ioctl(uffd->fd, UFFDIO_API, &api)) {
 		rc = mt_err_set(err, -EOPNOTSUPP,
-				"this kernel cannot move pages (UFFDIO_MOVE): Linux 6.8 or newer is needed");
+				"this kernel cannot move pages (UFFDIO_MOVE): Linux 6.8 or newer "
+				"is needed");
 		goto fail;
 	}
 	uffd->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);

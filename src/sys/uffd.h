@@ -14,7 +14,7 @@
 
 struct mt_uffd {
 	int fd;
-	int pagemap_fd; /* /proc/self/pagemap */
+	int pagemap_fd;                /* /proc/self/pagemap */
 	struct mt_placement placement; /* of the thread that serves the faults */
 };
 

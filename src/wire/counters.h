@@ -68,7 +68,7 @@ enum mt_counter {
 #define X(id, name, kind, meaning) MT_C_##id,
 	MT_COUNTERS(X)
 #undef X
-	MT_COUNTER_MAX
+		MT_COUNTER_MAX
 };
 
 struct mt_counter_info {

@@ -22,7 +22,7 @@ struct wire_info {
 	uint16_t text_room;
 };
 
-#define WIRE_TEXT(type, field)                                                                     \
+#define WIRE_TEXT(type, field) \
 	.text_at = offsetof(struct type, field), .text_room = sizeof(((struct type *)0)->field)
 
 static const struct wire_info wire_table[] = {
@@ -89,7 +89,8 @@ const char *mt_wire_type_name(unsigned int type)
 static int wire_check_head(const struct mt_wire_head *head, size_t bytes, struct mt_err *err)
 {
 	if (bytes < sizeof(*head))
-		return mt_err_set(err, -EPROTO, "packet of %zu bytes is shorter than a header", bytes);
+		return mt_err_set(err, -EPROTO, "packet of %zu bytes is shorter than a header",
+				  bytes);
 	if (head->magic != MT_WIRE_MAGIC)
 		return mt_err_set(err, -EPROTO, "packet is not a Memtide message");
 	if (head->version != MT_WIRE_VERSION)
@@ -135,7 +136,8 @@ int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, 
 
 bool mt_wire_name_ok(const char *name)
 {
-	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+	size_t length =
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 
 	return length > 0 && length < MT_WIRE_NAME_MAX && !name[length] && name[0] != '.' &&
 	       name[0] != '-';

@@ -13,8 +13,8 @@
  * ledger never understates what monitors may hold, whatever is in flight.
  *
  *   monitor                                   daemon
- *     HELLO ──────────────────────────────────▶   name, token or settings; on reconnect what it holds
- *     ◀────────────────────── WELCOME or REFUSED   id, secret; descriptor of /dev/userfaultfd
+ *     HELLO ──────────────────────────────────▶   name, token or settings; on reconnect what it
+ * holds ◀────────────────────── WELCOME or REFUSED   id, secret; descriptor of /dev/userfaultfd
  *     REGION_ADD ─────────────────────────────▶
  *     ◀──────────────────── REGION_OK or REFUSED   descriptor of the swap file with the first one
  *     ◀──────────────── GRANT_ADD, TARGET, SETTINGS, CHECK       at any time
@@ -29,10 +29,10 @@
 #include "base/types.h"
 #include "wire/counters.h"
 
-#define MT_WIRE_MAGIC	0x4544544dU /* "MTDE" */
+#define MT_WIRE_MAGIC   0x4544544dU /* "MTDE" */
 #define MT_WIRE_VERSION 1
-#define MT_WIRE_MAX	1024 /* longest message in bytes */
-#define MT_WIRE_SUFFIX	".vm"
+#define MT_WIRE_MAX     1024 /* longest message in bytes */
+#define MT_WIRE_SUFFIX  ".vm"
 
 #define MT_WIRE_NAME_MAX  64  /* with the ending NUL */
 #define MT_WIRE_TOKEN_MAX 33  /* 128 bits in hex, with the ending NUL */
@@ -76,14 +76,14 @@ struct mt_wire_hello {
 	char name[MT_WIRE_NAME_MAX];
 	char token[MT_WIRE_TOKEN_MAX];
 	char secret[MT_WIRE_TOKEN_MAX]; /* empty the first time */
-	char vmm[32];			/* what the VMM's process is called, for people */
+	char vmm[32];                   /* what the VMM's process is called, for people */
 	uint8_t pad[6];
 	uint64_t reservation_bytes;
-	uint64_t limit_bytes; /* 0: none */
-	uint64_t shares;      /* 0: normal */
+	uint64_t limit_bytes;   /* 0: none */
+	uint64_t shares;        /* 0: normal */
 	uint64_t memsize_pages; /* on reconnect */
-	uint64_t grant_pages;	/* on reconnect */
-	uint64_t held_pages;	/* on reconnect */
+	uint64_t grant_pages;   /* on reconnect */
+	uint64_t held_pages;    /* on reconnect */
 };
 
 struct mt_wire_region_add {
@@ -101,7 +101,7 @@ struct mt_wire_region_del {
 /* Why a range of guest RAM cannot be managed. */
 enum mt_unmanaged_why {
 	MT_UNMANAGED_SHARED = 1, /* shared memory: pages can't be moved out; balloon only */
-	MT_UNMANAGED_FILE,	 /* private mapping of a file */
+	MT_UNMANAGED_FILE,       /* private mapping of a file */
 	MT_UNMANAGED_HUGETLB,
 	MT_UNMANAGED_LOCKED, /* mlock: the VMM wants it all in memory */
 	MT_UNMANAGED_OTHER,
@@ -163,7 +163,7 @@ struct mt_wire_welcome {
 
 struct mt_wire_refused {
 	struct mt_wire_head head; /* serial of what was refused */
-	int32_t code;		  /* -errno */
+	int32_t code;             /* -errno */
 	char text[MT_WIRE_TEXT_MAX];
 };
 
@@ -239,7 +239,8 @@ const char *mt_wire_type_name(unsigned int type);
 MT_MUST_CHECK int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds,
 				bool to_daemon, struct mt_err *err);
 
-/** mt_wire_name_ok() - is @name one a VM may have: 1 to 63 of a-z A-Z 0-9 . _ -, no leading dot or dash */
+/** mt_wire_name_ok() - is @name one a VM may have: 1 to 63 of a-z A-Z 0-9 . _ -, no leading dot or
+ * dash */
 bool mt_wire_name_ok(const char *name);
 
 #endif

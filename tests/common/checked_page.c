@@ -2,21 +2,22 @@
 /*
  * checked_page.c - makes and checks the pages that checked_page.h describes.
  *
- * How: a splitmix64 sequence started from a hash of (seed, page number, version, kind) supplies all that is
- * random in a page. Noise pages are that sequence itself. Text pages are 16-byte phrases chosen by it, which lz4
- * stores as one short match each. Half pages are 64-byte records of 20 random bytes and 44 bytes of phrase.
- * Verifying builds the expected page on the stack, in a microsecond or two, and compares all of it, so that
- * nothing escapes; only when it differs is the header read to find out what the page is instead.
+ * How: a splitmix64 sequence started from a hash of (seed, page number, version, kind) supplies all
+ * that is random in a page. Noise pages are that sequence itself. Text pages are 16-byte phrases
+ * chosen by it, which lz4 stores as one short match each. Half pages are 64-byte records of 20
+ * random bytes and 44 bytes of phrase. Verifying builds the expected page on the stack, in a
+ * microsecond or two, and compares all of it, so that nothing escapes; only when it differs is the
+ * header read to find out what the page is instead.
  */
 #include "checked_page.h"
 
 #include <string.h>
 
-#define CP_MAGIC	0x4d54434bu	/* "MTCK" */
-#define CP_PHRASE	16u
-#define CP_PHRASES	12u
-#define CP_RECORD	64u
-#define CP_RECORD_NOISE	20u
+#define CP_MAGIC        0x4d54434bu /* "MTCK" */
+#define CP_PHRASE       16u
+#define CP_PHRASES      12u
+#define CP_RECORD       64u
+#define CP_RECORD_NOISE 20u
 
 struct cp_header {
 	uint32_t magic;
@@ -25,12 +26,13 @@ struct cp_header {
 	uint64_t page_no;
 	uint32_t version;
 	uint32_t reserved;
-	uint64_t checksum;	/* of the payload */
+	uint64_t checksum; /* of the payload */
 };
 
-#define CP_PAYLOAD	(CP_PAGE_SIZE - sizeof(struct cp_header))
+#define CP_PAYLOAD (CP_PAGE_SIZE - sizeof(struct cp_header))
 
-/* Phrases of sixteen bytes (more than twelve, and text would not reach 25 %), tails of forty-four. */
+/* Phrases of sixteen bytes (more than twelve, and text would not reach 25 %), tails of forty-four.
+ */
 static const char phrases[CP_PHRASES][CP_PHRASE + 1] = {
 	"the tide comes. ", "memory of guests", " is moved aside,", " and comes back ",
 	"just as it was: ", "no byte changes ", "between one read", " and the next.  ",
@@ -123,7 +125,11 @@ void cp_fill(void *page, uint64_t seed, uint64_t page_no, uint32_t version, enum
 {
 	uint64_t state = start_state(seed, page_no, version, kind);
 	struct cp_header header = {
-		.magic = CP_MAGIC, .kind = kind, .seed = seed, .page_no = page_no, .version = version,
+		.magic = CP_MAGIC,
+		.kind = kind,
+		.seed = seed,
+		.page_no = page_no,
+		.version = version,
 	};
 	unsigned char *payload = (unsigned char *)page + sizeof(header);
 
@@ -213,8 +219,8 @@ enum cp_kind cp_kind_for(uint64_t seed, uint64_t page_no, const struct cp_mix *m
 const char *cp_verdict_name(enum cp_verdict verdict)
 {
 	static const char *const names[CP_VERDICTS] = {
-		"ok", "unexpected-zero", "not-zero", "bad-header", "wrong-seed", "wrong-page",
-		"wrong-version", "wrong-kind", "bad-content",
+		"ok",         "unexpected-zero", "not-zero",   "bad-header",  "wrong-seed",
+		"wrong-page", "wrong-version",   "wrong-kind", "bad-content",
 	};
 
 	return (unsigned int)verdict < CP_VERDICTS ? names[verdict] : "unknown";
@@ -222,7 +228,7 @@ const char *cp_verdict_name(enum cp_verdict verdict)
 
 const char *cp_kind_name(enum cp_kind kind)
 {
-	static const char *const names[CP_KINDS] = { "zero", "text", "half", "noise" };
+	static const char *const names[CP_KINDS] = {"zero", "text", "half", "noise"};
 
 	return (unsigned int)kind < CP_KINDS ? names[kind] : "unknown";
 }

@@ -2,9 +2,10 @@
 /*
  * checked_page_test.c - tests of the checked pages themselves.
  *
- * Why: the checked pages are the judge in all other tests; a judge that lets a wrong byte pass makes those
- * worthless. How: a stand-alone program that prints a line for each test and exits 1 when one fails. With
- * -DCP_TEST_LZ4 (link with -llz4) it also checks that the kinds compress as promised:
+ * Why: the checked pages are the judge in all other tests; a judge that lets a wrong byte pass
+ *makes those worthless. How: a stand-alone program that prints a line for each test and exits 1
+ *when one fails. With -DCP_TEST_LZ4 (link with -llz4) it also checks that the kinds compress as
+ *promised:
  *
  *	cc -std=gnu11 -O2 -DCP_TEST_LZ4 checked_page_test.c checked_page.c -llz4
  */
@@ -18,7 +19,7 @@
 #include <lz4.h>
 #endif
 
-#define SEED	42u
+#define SEED 42u
 
 static int failures;
 
@@ -42,7 +43,8 @@ static void test_round_trip(void)
 			cp_fill(page, SEED, n, (uint32_t)n * 3, (enum cp_kind)kind);
 			cp_fill(again, SEED, n, (uint32_t)n * 3, (enum cp_kind)kind);
 			ok &= !memcmp(page, again, sizeof(page));
-			ok &= cp_verify(page, SEED, n, (uint32_t)n * 3, (enum cp_kind)kind) == CP_OK;
+			ok &= cp_verify(page, SEED, n, (uint32_t)n * 3, (enum cp_kind)kind) ==
+			      CP_OK;
 		}
 	}
 	report(ok, "every page of every kind is filled whole, the same each time, and verifies");
@@ -68,7 +70,8 @@ static void test_every_bit(void)
 	report(ok, "a single flipped bit anywhere in a page is noticed and its place is named");
 }
 
-static void expect(const void *page, enum cp_kind kind, enum cp_verdict verdict, const char *sentence)
+static void expect(const void *page, enum cp_kind kind, enum cp_verdict verdict,
+		   const char *sentence)
 {
 	report(cp_verify(page, SEED, 7, 5, kind) == verdict, sentence);
 }
@@ -78,7 +81,8 @@ static void test_verdicts(void)
 	unsigned char page[CP_PAGE_SIZE];
 
 	cp_fill(page, SEED, 7, 4, CP_TEXT);
-	expect(page, CP_TEXT, CP_WRONG_VERSION, "an older version of the page is called a wrong version");
+	expect(page, CP_TEXT, CP_WRONG_VERSION,
+	       "an older version of the page is called a wrong version");
 	expect(page, CP_ZERO, CP_NOT_ZERO, "content where zeros belong is called not zero");
 	cp_fill(page, SEED, 8, 5, CP_TEXT);
 	expect(page, CP_TEXT, CP_WRONG_PAGE, "another page is called a wrong page");
@@ -100,7 +104,8 @@ static void test_torn(void)
 	cp_fill(page, SEED, 7, 5, CP_NOISE);
 	cp_fill(old, SEED, 7, 4, CP_NOISE);
 	memcpy(page + CP_PAGE_SIZE / 2, old + CP_PAGE_SIZE / 2, CP_PAGE_SIZE / 2);
-	expect(page, CP_NOISE, CP_BAD_CONTENT, "a page torn between two versions is called bad content");
+	expect(page, CP_NOISE, CP_BAD_CONTENT,
+	       "a page torn between two versions is called bad content");
 	report(cp_first_difference(page, SEED, 7, 5, CP_NOISE) == CP_PAGE_SIZE / 2,
 	       "the first wrong byte of a torn page is where it is torn");
 }
@@ -108,20 +113,22 @@ static void test_torn(void)
 /* Shares of 100,000 page numbers are within one point of the mix. */
 static void test_mix(void)
 {
-	static const unsigned int want[CP_KINDS] = { 15, 40, 25, 20 };
-	struct cp_mix mix = CP_DEFAULT_MIX, zero = { .zero = 100 }, noise = { 0 };
-	long count[CP_KINDS] = { 0 };
+	static const unsigned int want[CP_KINDS] = {15, 40, 25, 20};
+	struct cp_mix mix = CP_DEFAULT_MIX, zero = {.zero = 100}, noise = {0};
+	long count[CP_KINDS] = {0};
 	bool ok = true, pure = true;
 	uint64_t n;
 	int kind;
 
 	for (n = 0; n < 100000; n++) {
 		count[cp_kind_for(SEED, n, &mix)]++;
-		pure &= cp_kind_for(SEED, n, &zero) == CP_ZERO && cp_kind_for(SEED, n, &noise) == CP_NOISE;
+		pure &= cp_kind_for(SEED, n, &zero) == CP_ZERO &&
+			cp_kind_for(SEED, n, &noise) == CP_NOISE;
 		ok &= cp_kind_for(SEED, n, &mix) == cp_kind_for(SEED, n, &mix);
 	}
 	for (kind = 0; kind < CP_KINDS; kind++)
-		ok &= count[kind] > want[kind] * 1000l - 1000 && count[kind] < want[kind] * 1000l + 1000;
+		ok &= count[kind] > want[kind] * 1000l - 1000 &&
+		      count[kind] < want[kind] * 1000l + 1000;
 	report(ok, "the kinds come in the shares that the mix asks for, the same each time");
 	report(pure, "a mix of 100 % gives that kind alone");
 }
@@ -133,9 +140,11 @@ static void test_names(void)
 
 	for (i = 0; i < CP_VERDICTS; i++)
 		for (j = 0; j < i; j++)
-			ok &= strcmp(cp_verdict_name((enum cp_verdict)i), cp_verdict_name((enum cp_verdict)j)) != 0;
+			ok &= strcmp(cp_verdict_name((enum cp_verdict)i),
+				     cp_verdict_name((enum cp_verdict)j)) != 0;
 	ok &= !strcmp(cp_verdict_name((enum cp_verdict)99), "unknown");
-	ok &= !strcmp(cp_kind_name(CP_TEXT), "text") && !strcmp(cp_kind_name((enum cp_kind)99), "unknown");
+	ok &= !strcmp(cp_kind_name(CP_TEXT), "text") &&
+	      !strcmp(cp_kind_name((enum cp_kind)99), "unknown");
 	report(ok, "every verdict has a name of its own");
 }
 
@@ -152,7 +161,8 @@ static void test_speed(void)
 	for (i = 0; i < 20000; i++)
 		ok &= cp_verify(page, SEED, 7, 5, CP_NOISE) == CP_OK;
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	us = ((double)(to.tv_sec - from.tv_sec) * 1e6 + (double)(to.tv_nsec - from.tv_nsec) / 1e3) / 20000;
+	us = ((double)(to.tv_sec - from.tv_sec) * 1e6 + (double)(to.tv_nsec - from.tv_nsec) / 1e3) /
+	     20000;
 	printf("# verifying a noise page took %.2f us\n", us);
 	report(ok && us < 50, "verifying a page takes less than 50 us");
 }
@@ -173,7 +183,8 @@ static double lz4_percent(enum cp_kind kind)
 
 static void test_ratios(void)
 {
-	double text = lz4_percent(CP_TEXT), half = lz4_percent(CP_HALF), noise = lz4_percent(CP_NOISE);
+	double text = lz4_percent(CP_TEXT), half = lz4_percent(CP_HALF),
+	       noise = lz4_percent(CP_NOISE);
 
 	printf("# lz4: text %.1f %%, half %.1f %%, noise %.1f %%\n", text, half, noise);
 	report(text >= 20 && text <= 25, "text pages compress to 20-25 % with lz4");

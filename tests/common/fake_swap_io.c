@@ -53,11 +53,8 @@ static void check_overlap(const struct mt_fake_swap *fake, const struct fake_tra
 static int start(struct mt_fake_swap *fake, bool write, mt_slot_t first, void *pages,
 		 uint32_t count, uint64_t cookie)
 {
-	struct fake_transfer new = {.cookie = cookie,
-				    .pages = pages,
-				    .first = first.n,
-				    .count = count,
-				    .write = write};
+	struct fake_transfer new = {
+		.cookie = cookie, .pages = pages, .first = first.n, .count = count, .write = write};
 
 	MT_ASSERT(count > 0 && first.n < fake->slots && count <= fake->slots - first.n);
 	MT_ASSERT(((uintptr_t)pages & (MT_PAGE_SIZE - 1)) == 0);

@@ -17,17 +17,17 @@ struct mt_fake_swap;
 /* May be changed at any time. Numbers count transfers of that kind from 1; 0 is never. */
 struct mt_fake_swap_faults {
 	uint64_t seed;
-	uint32_t delay_max;	/* a transfer ends after up to so many calls of reap() */
-	bool reorder;		/* transfers end in any order */
-	bool busy;		/* write() and read() return -EBUSY */
-	bool stuck;		/* nothing ends */
-	uint64_t eio_write;	/* this write fails, half of it done */
-	uint64_t eio_read;	/* this read fails, half of it done */
-	uint32_t eio_percent;	/* so many transfers in a hundred fail */
-	uint64_t torn_write;	/* this write succeeds, but half of each page is not there */
-	uint64_t lost_write;	/* this write succeeds, but nothing happened */
+	uint32_t delay_max;         /* a transfer ends after up to so many calls of reap() */
+	bool reorder;               /* transfers end in any order */
+	bool busy;                  /* write() and read() return -EBUSY */
+	bool stuck;                 /* nothing ends */
+	uint64_t eio_write;         /* this write fails, half of it done */
+	uint64_t eio_read;          /* this read fails, half of it done */
+	uint32_t eio_percent;       /* so many transfers in a hundred fail */
+	uint64_t torn_write;        /* this write succeeds, but half of each page is not there */
+	uint64_t lost_write;        /* this write succeeds, but nothing happened */
 	uint64_t misdirected_write; /* this write succeeds, one slot too far */
-	uint64_t rot_read;	/* this read succeeds, with one bit of its first page changed */
+	uint64_t rot_read;          /* this read succeeds, with one bit of its first page changed */
 };
 
 struct mt_fake_swap_counts {

@@ -25,9 +25,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define MT_TEST_MAX	   256
-#define MT_TEST_SECONDS	   60
-#define MT_TEST_SKIP_EXIT  77
+#define MT_TEST_MAX       256
+#define MT_TEST_SECONDS   60
+#define MT_TEST_SKIP_EXIT 77
 
 struct mt_test_case {
 	const char *name;
@@ -42,54 +42,54 @@ static unsigned int mt_test_count;
 #define MT_TEST_CAT(a, b)  MT_TEST_CAT_(a, b)
 
 /* A test with its own time limit in seconds. */
-#define MT_TEST_LIMIT(sentence, limit)                                                             \
-	static void MT_TEST_CAT(test_body_, __LINE__)(void);                                       \
-	__attribute__((constructor)) static void MT_TEST_CAT(test_add_, __LINE__)(void)            \
-	{                                                                                          \
-		if (mt_test_count < MT_TEST_MAX)                                                   \
-			mt_test_cases[mt_test_count++] = (struct mt_test_case){                    \
-				sentence, MT_TEST_CAT(test_body_, __LINE__), limit};               \
-	}                                                                                          \
+#define MT_TEST_LIMIT(sentence, limit)                                                  \
+	static void MT_TEST_CAT(test_body_, __LINE__)(void);                            \
+	__attribute__((constructor)) static void MT_TEST_CAT(test_add_, __LINE__)(void) \
+	{                                                                               \
+		if (mt_test_count < MT_TEST_MAX)                                        \
+			mt_test_cases[mt_test_count++] = (struct mt_test_case){         \
+				sentence, MT_TEST_CAT(test_body_, __LINE__), limit};    \
+	}                                                                               \
 	static void MT_TEST_CAT(test_body_, __LINE__)(void)
 
 #define MT_TEST(sentence) MT_TEST_LIMIT(sentence, MT_TEST_SECONDS)
 
-#define MT_FAIL(...)                                                                               \
-	do {                                                                                       \
-		printf("# %s:%d: ", __FILE__, __LINE__);                                           \
-		printf(__VA_ARGS__);                                                               \
-		printf("\n");                                                                      \
-		fflush(stdout);                                                                    \
-		_exit(1);                                                                          \
+#define MT_FAIL(...)                                     \
+	do {                                             \
+		printf("# %s:%d: ", __FILE__, __LINE__); \
+		printf(__VA_ARGS__);                     \
+		printf("\n");                            \
+		fflush(stdout);                          \
+		_exit(1);                                \
 	} while (0)
 
-#define MT_CHECK(cond)                                                                             \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			MT_FAIL("not true: %s", #cond);                                            \
+#define MT_CHECK(cond)                                  \
+	do {                                            \
+		if (!(cond))                            \
+			MT_FAIL("not true: %s", #cond); \
 	} while (0)
 
-#define MT_CHECK_EQ(a, b)                                                                          \
-	do {                                                                                       \
-		long long mt_a_ = (long long)(a), mt_b_ = (long long)(b);                          \
-		if (mt_a_ != mt_b_)                                                                \
-			MT_FAIL("%s is %lld, not %s = %lld", #a, mt_a_, #b, mt_b_);                \
+#define MT_CHECK_EQ(a, b)                                                           \
+	do {                                                                        \
+		long long mt_a_ = (long long)(a), mt_b_ = (long long)(b);           \
+		if (mt_a_ != mt_b_)                                                 \
+			MT_FAIL("%s is %lld, not %s = %lld", #a, mt_a_, #b, mt_b_); \
 	} while (0)
 
-#define MT_CHECK_STR(a, b)                                                                         \
-	do {                                                                                       \
-		const char *mt_a_ = (a), *mt_b_ = (b);                                             \
-		if (strcmp(mt_a_, mt_b_))                                                          \
-			MT_FAIL("%s is \"%s\", not \"%s\"", #a, mt_a_, mt_b_);                     \
+#define MT_CHECK_STR(a, b)                                                     \
+	do {                                                                   \
+		const char *mt_a_ = (a), *mt_b_ = (b);                         \
+		if (strcmp(mt_a_, mt_b_))                                      \
+			MT_FAIL("%s is \"%s\", not \"%s\"", #a, mt_a_, mt_b_); \
 	} while (0)
 
-#define MT_SKIP(...)                                                                               \
-	do {                                                                                       \
-		printf("# skipped: ");                                                             \
-		printf(__VA_ARGS__);                                                               \
-		printf("\n");                                                                      \
-		fflush(stdout);                                                                    \
-		_exit(MT_TEST_SKIP_EXIT);                                                          \
+#define MT_SKIP(...)                      \
+	do {                              \
+		printf("# skipped: ");    \
+		printf(__VA_ARGS__);      \
+		printf("\n");             \
+		fflush(stdout);           \
+		_exit(MT_TEST_SKIP_EXIT); \
 	} while (0)
 
 /* Runs one test in a child. Return: 0 passed, 1 failed, MT_TEST_SKIP_EXIT skipped. */
@@ -151,10 +151,10 @@ static inline int mt_test_main(int argc, char **argv)
 	return failed ? 1 : 0;
 }
 
-#define MT_TEST_MAIN                                                                               \
-	int main(int argc, char **argv)                                                            \
-	{                                                                                          \
-		return mt_test_main(argc, argv);                                                   \
+#define MT_TEST_MAIN                             \
+	int main(int argc, char **argv)          \
+	{                                        \
+		return mt_test_main(argc, argv); \
 	}
 
 #endif

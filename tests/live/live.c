@@ -45,8 +45,9 @@ static const char *live_program(const char *variable)
 	return path;
 }
 
-/* Output to @out, -1: our own; errors to the file @err_path, NULL: our own. */
-static pid_t live_spawn(const char *const argv[], int out, const char *err_path)
+/* Output to @out, -1: our own; all of it to the end of the file @log instead, unless that is NULL.
+ */
+static pid_t live_spawn(const char *const argv[], int out, const char *log)
 {
 	pid_t parent = getpid(), pid = fork();
 	int fd;
@@ -59,8 +60,9 @@ static pid_t live_spawn(const char *const argv[], int out, const char *err_path)
 		_exit(127);
 	if (out >= 0)
 		dup2(out, STDOUT_FILENO);
-	if (err_path) {
-		fd = open(err_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (log) {
+		fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
 	}
 	execv(argv[0], (char *const *)argv);
@@ -70,8 +72,14 @@ static pid_t live_spawn(const char *const argv[], int out, const char *err_path)
 static void live_daemon_run(struct live_daemon *daemon)
 {
 	char log[LIVE_PATH_MAX + 16], swap[LIVE_PATH_MAX + 16];
-	const char *argv[] = {live_program("MEMTIDED_EXE"), "--pool", daemon->pool, "--socket",
-			daemon->socket, "--swap-dir", swap, NULL};
+	const char *argv[] = {live_program("MEMTIDED_EXE"),
+			      "--pool",
+			      daemon->pool,
+			      "--socket",
+			      daemon->socket,
+			      "--swap-dir",
+			      swap,
+			      NULL};
 	double end = live_now() + START_SECONDS;
 	json_object *answer;
 
@@ -165,9 +173,13 @@ int live_call(const char *const argv[], char *text, size_t room)
 void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
 		   const char *options)
 {
-	const char *argv[LIVE_ARGS_MAX + 1] = {live_program("MEMTIDE_TESTVM_EXE"), "--socket",
-					 daemon->socket, "--name", name, "--dir",
-					 daemon->dir};
+	const char *argv[LIVE_ARGS_MAX + 1] = {live_program("MEMTIDE_TESTVM_EXE"),
+					       "--socket",
+					       daemon->socket,
+					       "--name",
+					       name,
+					       "--dir",
+					       daemon->dir};
 	char words[1024], *save = NULL;
 	int count = 7, pipes[2];
 

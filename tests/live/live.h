@@ -29,10 +29,10 @@ struct live_vm {
 	const struct live_daemon *daemon;
 	const char *name;
 	pid_t pid;
-	int out;	       /* what it prints */
+	int out;               /* what it prints */
 	uint64_t baseline_kib; /* its anonymous memory before there was a guest */
 	json_object *end;      /* its figures, once it has ended */
-	int status;	       /* its exit status, once it has ended */
+	int status;            /* its exit status, once it has ended */
 };
 
 /* Start memtided with a pool of this size ("256M") and wait until it answers. */

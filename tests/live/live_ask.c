@@ -14,7 +14,7 @@
 #include <sys/un.h>
 
 #define ASK_SECONDS 35
-#define ASK_MAX	    (256 * 1024)
+#define ASK_MAX     (256 * 1024)
 
 static int ask_connect(const struct live_daemon *daemon)
 {
@@ -29,7 +29,8 @@ static int ask_connect(const struct live_daemon *daemon)
 	return -1;
 }
 
-/* The greeting and the answer: two lines. Return: the second, within @text; NULL if it breaks off. */
+/* The greeting and the answer: two lines. Return: the second, within @text; NULL if it breaks off.
+ */
 static char *ask_read(int fd, char *text)
 {
 	double end = live_now() + ASK_SECONDS;
@@ -143,10 +144,11 @@ void live_set(const struct live_daemon *daemon, const char *vm, const char *key,
 
 	if (vm)
 		answer = live_ask(daemon,
-				  "{\"cmd\":\"set\",\"vm\":\"%s\",\"settings\":{\"%s\":\"%s\"}}", vm,
-				  key, value);
+				  "{\"cmd\":\"set\",\"vm\":\"%s\",\"settings\":{\"%s\":\"%s\"}}",
+				  vm, key, value);
 	else
-		answer = live_ask(daemon, "{\"cmd\":\"set\",\"host\":true,\"settings\":{\"%s\":\"%s\"}}",
+		answer = live_ask(daemon,
+				  "{\"cmd\":\"set\",\"host\":true,\"settings\":{\"%s\":\"%s\"}}",
 				  key, value);
 	json_object_put(answer);
 }

@@ -75,8 +75,7 @@ static void sample(struct outside *outside)
 	for (unsigned int i = 0; i < outside->vm_count; i++) {
 		note_max(&outside->over_grant_kib,
 			 first[i] - MT_MAX(before[i].grant, after[i].grant));
-		note_max(&outside->off_claim_kib,
-			 first[i] - MT_MAX(before[i].held, after[i].held));
+		note_max(&outside->off_claim_kib, first[i] - MT_MAX(before[i].held, after[i].held));
 	}
 	note_max(&outside->used_max_kib, sum);
 	note_max(&outside->over_pool_kib, sum - outside->pool_kib);
@@ -103,12 +102,14 @@ void outside_watch(struct outside *outside, double seconds,
 
 void outside_judge(const struct outside *outside, int64_t slack_kib)
 {
-	printf("# outside: %u samples, VMs held at most %lld of %lld KiB; above grant %lld, above claim %lld KiB\n",
+	printf("# outside: %u samples, VMs held at most %lld of %lld KiB; above grant %lld, above "
+	       "claim %lld KiB\n",
 	       outside->samples, (long long)outside->used_max_kib, (long long)outside->pool_kib,
 	       (long long)outside->over_grant_kib, (long long)outside->off_claim_kib);
 	MT_CHECK(outside->samples > 5);
 	if (outside->over_pool_kib > slack_kib * (int64_t)outside->vm_count)
 		MT_FAIL("the pool was exceeded by %lld KiB", (long long)outside->over_pool_kib);
 	if (outside->over_grant_kib > slack_kib)
-		MT_FAIL("a VM held %lld KiB more than its grant", (long long)outside->over_grant_kib);
+		MT_FAIL("a VM held %lld KiB more than its grant",
+			(long long)outside->over_grant_kib);
 }

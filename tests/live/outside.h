@@ -19,10 +19,10 @@ struct outside {
 	unsigned int vm_count;
 	int64_t pool_kib;
 	unsigned int samples;
-	int64_t used_max_kib;	    /* most the VMs and the daemon's share held at once */
-	int64_t over_pool_kib;	    /* most above the pool */
-	int64_t over_grant_kib;	    /* most a VM held above its grant */
-	int64_t off_claim_kib;	    /* most a VM held above what it says it holds */
+	int64_t used_max_kib;   /* most the VMs and the daemon's share held at once */
+	int64_t over_pool_kib;  /* most above the pool */
+	int64_t over_grant_kib; /* most a VM held above its grant */
+	int64_t off_claim_kib;  /* most a VM held above what it says it holds */
 };
 
 /* Anonymous memory of a process in KiB. */

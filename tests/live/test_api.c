@@ -18,8 +18,8 @@ static struct live_daemon d;
 
 static struct mt_vm_options options_named(const char *name)
 {
-	return (struct mt_vm_options){.struct_size = sizeof(struct mt_vm_options),
-				      .name = name, .socket = d.socket};
+	return (struct mt_vm_options){
+		.struct_size = sizeof(struct mt_vm_options), .name = name, .socket = d.socket};
 }
 
 /* mt_vm_new() must fail with @code and say something. */
@@ -83,8 +83,11 @@ static void leave(struct mt_vm *vm)
 
 MT_TEST("bad names are refused with a message")
 {
-	static const char *const bad[] = {"", "a b", "a/b", "..", "-x", "naïve", "a\n",
-		"0123456789012345678901234567890123456789012345678901234567890123"};
+	static const char *const bad[] = {
+		"",    "a b",
+		"a/b", "..",
+		"-x",  "naïve",
+		"a\n", "0123456789012345678901234567890123456789012345678901234567890123"};
 	struct mt_vm_options options;
 
 	live_start(&d, "128M");
@@ -140,7 +143,8 @@ MT_TEST("a reservation that the pool can't hold is refused with a message")
 
 MT_TEST("without a daemon a new VM is refused with a message")
 {
-	struct mt_vm_options options = {.struct_size = sizeof(options), .name = "a",
+	struct mt_vm_options options = {.struct_size = sizeof(options),
+					.name = "a",
 					.socket = "/tmp/memtide-no-such-socket"};
 
 	expect_new(&options, -ENOENT);

@@ -97,7 +97,8 @@ MT_TEST("zero pages cost nothing")
 	struct live_vm a;
 
 	live_start(&d, "512M");
-	live_vm_start(&a, &d, "a", "--mem 128M --seconds 60 --mix 100/0/0/0 --pattern idle --hot-pct 1");
+	live_vm_start(&a, &d, "a",
+		      "--mem 128M --seconds 60 --mix 100/0/0/0 --pattern idle --hot-pct 1");
 	live_set(&d, "a", "target_max", "8M");
 	MT_CHECK(live_wait_at_least(&d, "a", "zero", 118 * MIB, 10));
 	MT_CHECK(live_wait_at_most(&d, "a", "held", 8 * MIB, 5));
@@ -242,8 +243,9 @@ MT_TEST_LIMIT("the pool is never exceeded as measured from outside", 150)
 
 	live_start(&d, "160M");
 	for (int i = 0; i < 3; i++)
-		live_vm_begin(&vms[i], &d, names[i], i == 1 ? "--mem 96M --seconds 10 --seed 2 --thp"
-							   : "--mem 96M --seconds 10 --pattern phase");
+		live_vm_begin(&vms[i], &d, names[i],
+			      i == 1 ? "--mem 96M --seconds 10 --seed 2 --thp"
+				     : "--mem 96M --seconds 10 --pattern phase");
 	for (int i = 0; i < 3; i++) {
 		live_vm_ready(&vms[i]);
 		outside.vms[i] = &vms[i];
@@ -271,7 +273,8 @@ MT_TEST("memtide check finds nothing wrong under load")
 	MT_CHECK(argv[0]);
 	live_start(&d, "512M");
 	argv[2] = d.socket;
-	live_vm_start(&a, &d, "a", "--mem 128M --seconds 6 --discard-pct 5 --pin 1 --churn --limit 48M");
+	live_vm_start(&a, &d, "a",
+		      "--mem 128M --seconds 6 --discard-pct 5 --pin 1 --churn --limit 48M");
 	for (int i = 0; i < 20; i++) {
 		int status = live_call(argv, text, sizeof(text));
 
@@ -313,7 +316,8 @@ MT_TEST("a daemon killed with -9 and restarted is not noticed by the VM")
 		live_restart(&d);
 		MT_CHECK(live_field(&d, NULL, "vms") == 2); /* away until they say hello */
 		for (int k = 0; k < 100 && (strcmp(live_state(&d, "a"), "running") ||
-					    strcmp(live_state(&d, "b"), "running")); k++)
+					    strcmp(live_state(&d, "b"), "running"));
+		     k++)
 			live_sleep(0.05);
 		MT_CHECK_STR(live_state(&d, "a"), "running");
 		MT_CHECK_STR(live_state(&d, "b"), "running");
@@ -372,12 +376,14 @@ MT_TEST("memory given up comes back to the pool for a new VM")
 	struct live_vm a, b;
 
 	live_start(&d, "256M");
-	live_vm_start(&a, &d, "a", "--mem 200M --seconds 90 --pattern idle --hot-pct 1 --mix 0/0/0/100");
+	live_vm_start(&a, &d, "a",
+		      "--mem 200M --seconds 90 --pattern idle --hot-pct 1 --mix 0/0/0/100");
 	MT_CHECK(live_wait_at_least(&d, "a", "held", 195 * MIB, 5));
 	kill(a.pid, SIGUSR1);
 	json_object_put(live_vm_event(&a, "discarded", 10));
 	MT_CHECK(live_wait_at_least(&d, NULL, "free", 200 * MIB, 10));
-	live_vm_start(&b, &d, "b", "--mem 200M --seconds 90 --pattern idle --hot-pct 1 --mix 0/0/0/100");
+	live_vm_start(&b, &d, "b",
+		      "--mem 200M --seconds 90 --pattern idle --hot-pct 1 --mix 0/0/0/100");
 	/* Its part of the pool; the plain policy does not lend it what the other one leaves. */
 	MT_CHECK(live_wait_at_least(&d, "b", "resident", 100 * MIB, 10));
 	live_vm_end(&b);

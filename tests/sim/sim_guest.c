@@ -80,8 +80,8 @@ static void start_touch(struct sim_thread *thread)
 		if (!region->pages)
 			return;
 		/* Half of the touches go to a small part, so that some pages are hot. */
-		thread->page = sim_below(sim_chance(500) ? MT_MIN(region->pages, 64U)
-							 : region->pages);
+		thread->page =
+			sim_below(sim_chance(500) ? MT_MIN(region->pages, 64U) : region->pages);
 		if (region->split > 20 && sim_chance(50))
 			thread->page = region->split - 1 - sim_below(20);
 		thread->walk = sim_chance(100) ? sim_below(200) : 0;

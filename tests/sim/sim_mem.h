@@ -18,8 +18,8 @@ struct sim_region {
 	uint8_t *base;
 	uint32_t pages; /* 0: not there */
 	mt_gpn_t first;
-	uint32_t split;		/* the kernel has a mapping's end here, if not 0 */
-	bool locked;		/* pages can be neither moved out nor in */
+	uint32_t split; /* the kernel has a mapping's end here, if not 0 */
+	bool locked;    /* pages can be neither moved out nor in */
 	bool present[SIM_REGION_PAGES];
 	bool pinned[SIM_REGION_PAGES];
 	uint64_t model[SIM_REGION_PAGES];
@@ -32,7 +32,7 @@ struct sim_thread {
 	uint32_t region;
 	uint32_t page;
 	uint64_t since; /* step */
-	uint32_t walk;	/* pages it will go on to touch, one after the other */
+	uint32_t walk;  /* pages it will go on to touch, one after the other */
 };
 
 struct sim {
@@ -47,22 +47,22 @@ struct sim {
 	struct mt_fake_swap *swap;
 	uint64_t random, step, clock_ns, next_value;
 	uint64_t damages;
-	bool in_step;	   /* the pager is in a turn */
-	bool calm;	   /* no trouble, nothing new */
+	bool in_step;                                 /* the pager is in a turn */
+	bool calm;                                    /* no trouble, nothing new */
 	uint32_t flux_region, flux_first, flux_pages; /* a discard under way */
 	uint64_t reads, discards, failed_seen, checks;
 };
 
 extern struct sim sim;
 
-#define SIM_FAIL(...)                                                                              \
-	do {                                                                                       \
-		printf("# seed %llu step %llu: ", (unsigned long long)sim.config.seed,             \
-		       (unsigned long long)sim.step);                                              \
-		printf(__VA_ARGS__);                                                               \
-		printf("\n");                                                                      \
-		fflush(stdout);                                                                    \
-		_exit(1);                                                                          \
+#define SIM_FAIL(...)                                                                  \
+	do {                                                                           \
+		printf("# seed %llu step %llu: ", (unsigned long long)sim.config.seed, \
+		       (unsigned long long)sim.step);                                  \
+		printf(__VA_ARGS__);                                                   \
+		printf("\n");                                                          \
+		fflush(stdout);                                                        \
+		_exit(1);                                                              \
 	} while (0)
 
 /* sim_mem.c */

@@ -12,7 +12,7 @@
 /* Pages of locked memory come back within this many of them. */
 #define SIM_LOCKED_STEPS 3000U
 #define SIM_PLENTY_PAGES 20000U
-#define SIM_STEP_NS    1000000U
+#define SIM_STEP_NS      1000000U
 /* Target above bookkeeping, staging's wait list and the gap: the least a VM can live with. */
 #define SIM_LEAST_PAGES 280U
 
@@ -31,7 +31,8 @@ static void sim_notify(void *ctx)
 
 static uint64_t fixed_pages(void)
 {
-	return mt_pages_of_bytes(mt_room_overhead_bytes(sim.pager) + mt_zip_held_bytes(sim.pager->zip));
+	return mt_pages_of_bytes(mt_room_overhead_bytes(sim.pager) +
+				 mt_zip_held_bytes(sim.pager->zip));
 }
 
 static void steer(uint64_t target)
@@ -107,7 +108,8 @@ static void spoil_swap(void)
 	uint32_t kind = sim_below(sim.config.damage ? 6 : 2);
 
 	sim.damages += sim.config.damage && kind > 0;
-	/* Only a page that can't be read twice is lost: the next failure is not to meet it again. */
+	/* Only a page that can't be read twice is lost: the next failure is not to meet it again.
+	 */
 	if (!sim.config.damage && kind == 1 && counts.reads < faults->eio_read + 20)
 		return;
 	if (kind == 0)
@@ -237,7 +239,8 @@ static void calm_down(void)
 		if (waited == SIM_LOCKED_STEPS)
 			unlock();
 		if (++waited == SIM_CALM_STEPS)
-			SIM_FAIL("%u threads still wait for their page after %u calm turns; %lu held, "
+			SIM_FAIL("%u threads still wait for their page after %u calm turns; %lu "
+				 "held, "
 				 "%lu granted, %u waiters",
 				 sim_guest_blocked(), waited,
 				 (unsigned long)mt_room_held_pages(sim.pager),
@@ -282,7 +285,8 @@ static void sim_start(const struct sim_config *config)
 
 static void sim_report(void)
 {
-	printf("# seed %llu: %llu steps, %llu accesses, %llu discards, %llu nominations, zip in %llu, "
+	printf("# seed %llu: %llu steps, %llu accesses, %llu discards, %llu nominations, zip in "
+	       "%llu, "
 	       "swap out %llu in %llu, lost %llu, full checks %llu\n",
 	       (unsigned long long)sim.config.seed, (unsigned long long)sim.step,
 	       (unsigned long long)sim.reads, (unsigned long long)sim.discards,

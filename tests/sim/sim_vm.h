@@ -15,22 +15,22 @@
 
 #include "monitor/pager.h"
 
-#define SIM_REGIONS	 3U
+#define SIM_REGIONS      3U
 #define SIM_REGION_PAGES 8192U /* address space of each; a region uses part of it */
-#define SIM_STAGING	 288U
-#define SIM_THREADS	 24U
-#define SIM_SWAP_SLOTS	 8192U
+#define SIM_STAGING      288U
+#define SIM_THREADS      24U
+#define SIM_SWAP_SLOTS   8192U
 
 struct sim_config {
 	uint64_t seed;
 	uint32_t pages[SIM_REGIONS]; /* largest size of each region */
-	uint32_t spare_pages;	     /* the target is this far above the least, at most */
+	uint32_t spare_pages;        /* the target is this far above the least, at most */
 	uint32_t zip_pct;
-	uint32_t swap_slots;	     /* 0: no swap */
-	uint32_t swap_delay;	     /* a transfer takes up to so many turns */
-	uint32_t trouble_permille;   /* kernel answers other than done */
-	bool damage;		     /* reads and writes of swap fail or lie: pages may get FAILED */
-	bool swap_errors;	     /* transfers fail, and are told to: nothing may get lost */
+	uint32_t swap_slots;       /* 0: no swap */
+	uint32_t swap_delay;       /* a transfer takes up to so many turns */
+	uint32_t trouble_permille; /* kernel answers other than done */
+	bool damage;               /* reads and writes of swap fail or lie: pages may get FAILED */
+	bool swap_errors;          /* transfers fail, and are told to: nothing may get lost */
 	bool regions_come_and_go;
 	bool all_shrinks; /* every page goes to the zip store if it may */
 };

@@ -21,66 +21,116 @@ static void run(struct sim_config config, uint64_t steps)
 
 MT_TEST_LIMIT("a guest far larger than its memory keeps every page", SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 1, .pages = {700, 500, 300}, .spare_pages = 200,
-				.zip_pct = 10, .swap_slots = SIM_SWAP_SLOTS, .swap_delay = 5}, 50000);
+	run((struct sim_config){.seed = 1,
+				.pages = {700, 500, 300},
+				.spare_pages = 200,
+				.zip_pct = 10,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5},
+	    50000);
 }
 
 MT_TEST_LIMIT("a kernel that stops moves half-way, or refuses them, costs no page", SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 2, .pages = {900, 400, 100}, .spare_pages = 300,
-				.zip_pct = 30, .swap_slots = SIM_SWAP_SLOTS, .swap_delay = 5,
-				.trouble_permille = 80}, 40000);
+	run((struct sim_config){.seed = 2,
+				.pages = {900, 400, 100},
+				.spare_pages = 300,
+				.zip_pct = 30,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.trouble_permille = 80},
+	    40000);
 }
 
 MT_TEST_LIMIT("regions come and go while jobs and transfers are under way", SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 3, .pages = {600, 600, 600}, .spare_pages = 150,
-				.zip_pct = 15, .swap_slots = SIM_SWAP_SLOTS, .swap_delay = 5,
-				.trouble_permille = 20, .regions_come_and_go = true}, 40000);
+	run((struct sim_config){.seed = 3,
+				.pages = {600, 600, 600},
+				.spare_pages = 150,
+				.zip_pct = 15,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.trouble_permille = 20,
+				.regions_come_and_go = true},
+	    40000);
 }
 
 MT_TEST_LIMIT("failed transfers to and from the swap file cost time, never a page", SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 4, .pages = {800, 500, 0}, .spare_pages = 200,
-				.zip_pct = 5, .swap_slots = SIM_SWAP_SLOTS, .swap_delay = 5,
-				.trouble_permille = 10, .swap_errors = true,
-				.regions_come_and_go = true}, 40000);
+	run((struct sim_config){.seed = 4,
+				.pages = {800, 500, 0},
+				.spare_pages = 200,
+				.zip_pct = 5,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.trouble_permille = 10,
+				.swap_errors = true,
+				.regions_come_and_go = true},
+	    40000);
 }
 
 MT_TEST_LIMIT("a page the disk damaged is lost and said to be, never guessed", SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 5, .pages = {800, 500, 100}, .spare_pages = 200,
-				.zip_pct = 2, .swap_slots = SIM_SWAP_SLOTS, .swap_delay = 5,
-				.trouble_permille = 10, .damage = true}, 40000);
+	run((struct sim_config){.seed = 5,
+				.pages = {800, 500, 100},
+				.spare_pages = 200,
+				.zip_pct = 2,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.trouble_permille = 10,
+				.damage = true},
+	    40000);
 }
 
 MT_TEST_LIMIT("with plenty of memory large pages are handed out and taken back", SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 6, .pages = {8000, 2000, 0}, .spare_pages = 9000,
-				.zip_pct = 10, .swap_slots = 2 * SIM_SWAP_SLOTS, .swap_delay = 5,
-				.trouble_permille = 10}, 10000);
+	run((struct sim_config){.seed = 6,
+				.pages = {8000, 2000, 0},
+				.spare_pages = 9000,
+				.zip_pct = 10,
+				.swap_slots = 2 * SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.trouble_permille = 10},
+	    10000);
 }
 
 MT_TEST_LIMIT("a slow disk keeps pages waiting in staging, and whoever touches one gets it at once",
 	      SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 9, .pages = {500, 300, 100}, .spare_pages = 150,
-				.zip_pct = 1, .swap_slots = SIM_SWAP_SLOTS, .swap_delay = 60,
-				.trouble_permille = 10, .regions_come_and_go = true}, 20000);
+	run((struct sim_config){.seed = 9,
+				.pages = {500, 300, 100},
+				.spare_pages = 150,
+				.zip_pct = 1,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 60,
+				.trouble_permille = 10,
+				.regions_come_and_go = true},
+	    20000);
 }
 
-MT_TEST_LIMIT("a zip store that might take everything leaves the guest what it works on", SIM_SECONDS)
+MT_TEST_LIMIT("a zip store that might take everything leaves the guest what it works on",
+	      SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 8, .pages = {3000, 3000, 0}, .spare_pages = 1,
-				.zip_pct = 95, .swap_slots = 3 * SIM_SWAP_SLOTS, .swap_delay = 1,
-				.all_shrinks = true}, 20000);
+	run((struct sim_config){.seed = 8,
+				.pages = {3000, 3000, 0},
+				.spare_pages = 1,
+				.zip_pct = 95,
+				.swap_slots = 3 * SIM_SWAP_SLOTS,
+				.swap_delay = 1,
+				.all_shrinks = true},
+	    20000);
 }
 
 MT_TEST_LIMIT("with swap file and zip store full nothing is lost", SIM_SECONDS)
 {
-	run((struct sim_config){.seed = 7, .pages = {400, 200, 0}, .spare_pages = 300,
-				.zip_pct = 60, .swap_slots = 600, .swap_delay = 5,
-				.trouble_permille = 10}, 20000);
+	run((struct sim_config){.seed = 7,
+				.pages = {400, 200, 0},
+				.spare_pages = 300,
+				.zip_pct = 60,
+				.swap_slots = 600,
+				.swap_delay = 5,
+				.trouble_permille = 10},
+	    20000);
 }
 
 MT_TEST_MAIN

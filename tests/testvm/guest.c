@@ -34,8 +34,8 @@ double tv_now(void)
 static unsigned char *map_region(uint64_t bytes, bool thp)
 {
 	uint64_t span = bytes + 2 * HUGE_BYTES;
-	unsigned char *at = mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-				 -1, 0);
+	unsigned char *at =
+		mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	unsigned char *start;
 
 	if (at == MAP_FAILED)
@@ -148,14 +148,15 @@ static enum cp_verdict verdict_of(const struct tv_guest *guest, const struct tv_
 }
 
 /* "lines 3-7 9": which 64-byte lines of @at differ from @want. */
-static void describe_lines(const unsigned char *at, const unsigned char *want, char *text, size_t room)
+static void describe_lines(const unsigned char *at, const unsigned char *want, char *text,
+			   size_t room)
 {
 	unsigned int lines = CP_PAGE_SIZE / LINE_BYTES, start = lines;
 	size_t used = (size_t)snprintf(text, room, "lines");
 
 	for (unsigned int i = 0; i <= lines && used < room; i++) {
-		bool differs = i < lines && memcmp(at + i * LINE_BYTES, want + i * LINE_BYTES,
-						   LINE_BYTES);
+		bool differs =
+			i < lines && memcmp(at + i * LINE_BYTES, want + i * LINE_BYTES, LINE_BYTES);
 
 		if (differs && start == lines) {
 			start = i;

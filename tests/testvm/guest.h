@@ -15,7 +15,7 @@
 #include <memtide/memtide.h>
 #include <stdatomic.h>
 
-#define TV_LOCK	   (1u << 31)
+#define TV_LOCK    (1u << 31)
 #define TV_ZEROED  (1u << 30)
 #define TV_VERSION (TV_ZEROED - 1)
 

@@ -20,7 +20,8 @@
 
 static const char help[] =
 	"usage: memtide-testvm [OPTION]...\n"
-	"A VM without a guest: threads work on checked pages in managed memory. Prints JSON lines;\n"
+	"A VM without a guest: threads work on checked pages in managed memory. Prints JSON "
+	"lines;\n"
 	"exits with 0, 1 when a page was wrong, 2 for wrong usage, 3 when Memtide refused.\n"
 	"  --socket PATH --name NAME --token T    the daemon, and who we are to it (testvm-PID)\n"
 	"  --reservation SIZE --limit SIZE --shares N\n"
@@ -50,7 +51,10 @@ struct option_row {
 	size_t offset;
 };
 
-#define ROW(name, kind, field) {name, kind, offsetof(struct tv_options, field)}
+#define ROW(name, kind, field)                                 \
+	{                                                      \
+		name, kind, offsetof(struct tv_options, field) \
+	}
 
 static const struct option_row rows[] = {
 	ROW("socket", K_TEXT, socket),

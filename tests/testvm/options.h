@@ -28,7 +28,7 @@ struct tv_options {
 	unsigned int write_pct;
 	unsigned int discard_pct;
 	unsigned int before_pct; /* of each region, filled before it is put under management */
-	double verify_every;	 /* seconds; 0: only at the end */
+	double verify_every;     /* seconds; 0: only at the end */
 	unsigned int pin_threads;
 	const char *dir; /* for the files of direct I/O */
 	bool fill;

@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 enum tv_pattern_kind {
-	TV_UNIFORM,	/* any page alike */
-	TV_ZIPF,	/* log-uniform over clusters of 16 pages: a few hot, a long tail */
-	TV_SEQUENTIAL,	/* round and round; each thread starts elsewhere */
-	TV_PHASE,	/* 95 % in a hot part, which moves on every few seconds */
-	TV_IDLE,	/* hardly anything, in the hot part */
+	TV_UNIFORM,    /* any page alike */
+	TV_ZIPF,       /* log-uniform over clusters of 16 pages: a few hot, a long tail */
+	TV_SEQUENTIAL, /* round and round; each thread starts elsewhere */
+	TV_PHASE,      /* 95 % in a hot part, which moves on every few seconds */
+	TV_IDLE,       /* hardly anything, in the hot part */
 	TV_PATTERNS
 };
 

@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define RUN_MAX	      32u
+#define RUN_MAX       32u
 #define LONG_PIN_USEC 20000u
 
 struct pin {
@@ -34,7 +34,8 @@ struct pin {
 
 static void pin_trouble(struct pin *pin, const char *what, int rc)
 {
-	fprintf(stderr, "testvm %s: direct I/O: %s: %s\n", pin->guest->o->name, what, strerror(-rc));
+	fprintf(stderr, "testvm %s: direct I/O: %s: %s\n", pin->guest->o->name, what,
+		strerror(-rc));
 	atomic_fetch_add(&pin->guest->counts.errors, 1);
 }
 

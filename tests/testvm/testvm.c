@@ -64,7 +64,8 @@ static void one_step(struct tv_guest *guest, struct tv_walker *walker)
 	if (tv_walker_random(walker, 100) < guest->o->write_pct)
 		tv_guest_write(guest, page);
 	tv_guest_unlock(guest, page);
-	/* Ranges are up to 64 pages; so that discard_pct is about a share of pages, fewer of them. */
+	/* Ranges are up to 64 pages; so that discard_pct is about a share of pages, fewer of them.
+	 */
 	if (tv_walker_random(walker, 1000) < guest->o->discard_pct) {
 		count = tv_guest_trylock_run(guest, page,
 					     1 + tv_walker_random(walker, DISCARD_MAX));
@@ -176,7 +177,8 @@ static void fill(struct tv_guest *guest, unsigned int percent, bool rest)
 	}
 }
 
-static int refused(const struct tv_options *o, const char *what, int rc, const struct mt_vm_error *err)
+static int refused(const struct tv_options *o, const char *what, int rc,
+		   const struct mt_vm_error *err)
 {
 	fprintf(stderr, "testvm %s: %s: %d: %s\n", o->name, what, rc, err->message);
 	return EXIT_REFUSED;
@@ -315,9 +317,18 @@ int main(int argc, char **argv)
 	static struct run run;
 	struct sigaction action = {.sa_handler = on_signal};
 	struct tv_options o = {
-		.name = name, .mem_bytes = 64u << 20, .regions = 1, .threads = 2, .hot_pct = 20,
-		.mix = CP_DEFAULT_MIX, .seed = 1, .seconds = 5, .write_pct = 30, .before_pct = 50,
-		.dir = ".", .fill = true,
+		.name = name,
+		.mem_bytes = 64u << 20,
+		.regions = 1,
+		.threads = 2,
+		.hot_pct = 20,
+		.mix = CP_DEFAULT_MIX,
+		.seed = 1,
+		.seconds = 5,
+		.write_pct = 30,
+		.before_pct = 50,
+		.dir = ".",
+		.fill = true,
 	};
 	int rc;
 

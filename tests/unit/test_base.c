@@ -29,9 +29,10 @@ MT_TEST("sizes accept units in either case and up to three decimals")
 
 MT_TEST("what is not a size is refused with the text and an example")
 {
-	static const char *const bad[] = {"",	   "12Q", "-1",	   "M",	    "1.2345G", "1..5G",
-					  "0x10M", "5 M", "1.5",   "12MX",  "12MiBs",  "nan",
-					  "1e9",   "+5M", "99999999999999999999999"};
+	static const char *const bad[] = {
+		"",       "12Q",   "-1",  "M",   "1.2345G",
+		"1..5G",  "0x10M", "5 M", "1.5", "12MX",
+		"12MiBs", "nan",   "1e9", "+5M", "99999999999999999999999"};
 	uint64_t bytes = 7;
 
 	for (unsigned int i = 0; i < MT_ARRAY_SIZE(bad); i++) {

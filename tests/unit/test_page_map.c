@@ -104,10 +104,11 @@ MT_TEST("every page is in one state, and the counts say how many are in each")
 
 /* Bit n of line s: may a page go from state s to state n? As the table in page_map.h tells it. */
 static const char *const ways[MT_PAGE_STATES] = {
-	/*                 URNZSCWDF: Untouched Resident Nominated Zero Shared zipped sWapped releaseD */
+	/*                 URNZSCWDF: Untouched Resident Nominated Zero Shared zipped sWapped
+	   releaseD */
 	[MT_PAGE_UNTOUCHED] = "010000010", [MT_PAGE_RESIDENT] = "101000010",
 	[MT_PAGE_NOMINATED] = "010111110", [MT_PAGE_ZERO] = "010000010",
-	[MT_PAGE_SHARED] = "010000010",	   [MT_PAGE_ZIPPED] = "010000111",
+	[MT_PAGE_SHARED] = "010000010",    [MT_PAGE_ZIPPED] = "010000111",
 	[MT_PAGE_SWAPPED] = "010000011",   [MT_PAGE_RELEASED] = "110000000",
 	[MT_PAGE_FAILED] = "000000010",
 };
@@ -177,10 +178,10 @@ static void place_too_large(void)
 
 MT_TEST("what only a bug would do traps")
 {
-	static void (*const bugs[])(void) = {set_from_wrong_state, busy_without_ticket, busy_twice,
-					     busy_at_home,	   clear_nothing,	sum_of_nominated,
-					     page_of_no_region,	   forget_pages_in_use,
-					     place_too_large};
+	static void (*const bugs[])(void) = {
+		set_from_wrong_state, busy_without_ticket, busy_twice,
+		busy_at_home,         clear_nothing,       sum_of_nominated,
+		page_of_no_region,    forget_pages_in_use, place_too_large};
 
 	make_map();
 	bring(page(0), MT_PAGE_NOMINATED);

@@ -66,8 +66,8 @@ static bool open_kind(enum kind kind, uint32_t slots, int event_fd, struct mt_sw
 	if (kind == FAKE) {
 		struct mt_fake_swap *fake = mt_fake_swap_new(slots, DEPTH, event_fd, io);
 
-		*mt_fake_swap_faults(fake) = (struct mt_fake_swap_faults){
-			.seed = 1, .delay_max = 5, .reorder = true};
+		*mt_fake_swap_faults(fake) =
+			(struct mt_fake_swap_faults){.seed = 1, .delay_max = 5, .reorder = true};
 		return true;
 	}
 	fd = open_file(kind == URING_TMPFS ? "/dev/shm" : "/tmp", slots);
@@ -157,11 +157,11 @@ static void model_start(struct mt_swap_io *io, struct model_op *op, uint64_t coo
 	for (uint32_t i = 0; op->write && i < op->count; i++)
 		fill(op->pages + i * MT_PAGE_SIZE, op->first + i, ++version[op->first + i]);
 	if (op->write)
-		MT_CHECK_EQ(mt_swap_io_write(io, MT_SLOT(op->first), op->pages, op->count,
-					     cookie), 0);
+		MT_CHECK_EQ(mt_swap_io_write(io, MT_SLOT(op->first), op->pages, op->count, cookie),
+			    0);
 	else
-		MT_CHECK_EQ(mt_swap_io_read(io, MT_SLOT(op->first), op->count, op->pages,
-					    cookie), 0);
+		MT_CHECK_EQ(mt_swap_io_read(io, MT_SLOT(op->first), op->count, op->pages, cookie),
+			    0);
 }
 
 static void run_model(enum kind kind, uint32_t rounds)
@@ -198,12 +198,30 @@ static void run_model(enum kind kind, uint32_t rounds)
 	mt_swap_io_free(&io);
 }
 
-MT_TEST("pages come back as written: io_uring, direct") { run_model(URING_DIRECT, 20000); }
-MT_TEST("pages come back as written: io_uring, buffered") { run_model(URING_BUFFERED, 20000); }
-MT_TEST("pages come back as written: io_uring on tmpfs") { run_model(URING_TMPFS, 20000); }
-MT_TEST("pages come back as written: thread, direct") { run_model(THREAD_DIRECT, 20000); }
-MT_TEST("pages come back as written: thread, buffered") { run_model(THREAD_BUFFERED, 20000); }
-MT_TEST("pages come back as written: the fake, delayed and reordered") { run_model(FAKE, 20000); }
+MT_TEST("pages come back as written: io_uring, direct")
+{
+	run_model(URING_DIRECT, 20000);
+}
+MT_TEST("pages come back as written: io_uring, buffered")
+{
+	run_model(URING_BUFFERED, 20000);
+}
+MT_TEST("pages come back as written: io_uring on tmpfs")
+{
+	run_model(URING_TMPFS, 20000);
+}
+MT_TEST("pages come back as written: thread, direct")
+{
+	run_model(THREAD_DIRECT, 20000);
+}
+MT_TEST("pages come back as written: thread, buffered")
+{
+	run_model(THREAD_BUFFERED, 20000);
+}
+MT_TEST("pages come back as written: the fake, delayed and reordered")
+{
+	run_model(FAKE, 20000);
+}
 
 static void run_depth(enum kind kind)
 {
@@ -218,8 +236,9 @@ static void run_depth(enum kind kind)
 	MT_CHECK_EQ(io.depth, DEPTH);
 	for (uint32_t round = 0; round < 3; round++) {
 		for (uint32_t i = 0; i < DEPTH; i++)
-			MT_CHECK_EQ(mt_swap_io_write(&io, MT_SLOT(i), pages + i * MT_PAGE_SIZE, 1,
-						     i), 0);
+			MT_CHECK_EQ(
+				mt_swap_io_write(&io, MT_SLOT(i), pages + i * MT_PAGE_SIZE, 1, i),
+				0);
 		MT_CHECK_EQ(mt_swap_io_write(&io, MT_SLOT(DEPTH), pages, 1, 0), -EBUSY);
 		MT_CHECK_EQ(mt_swap_io_read(&io, MT_SLOT(DEPTH), 1, pages, 0), -EBUSY);
 		/* Nothing starts before submit. */
@@ -277,7 +296,8 @@ static int transfer_one(struct mt_swap_io *io, bool write, uint32_t slot, uint8_
 	struct mt_swap_done done;
 
 	MT_CHECK_EQ(write ? mt_swap_io_write(io, MT_SLOT(slot), pages, count, 77)
-			  : mt_swap_io_read(io, MT_SLOT(slot), count, pages, 77), 0);
+			  : mt_swap_io_read(io, MT_SLOT(slot), count, pages, 77),
+		    0);
 	mt_swap_io_submit(io);
 	MT_CHECK_EQ(reap_some(io, &done, 1), 1);
 	MT_CHECK_EQ(done.cookie, 77);
@@ -512,9 +532,10 @@ MT_TEST("starting transfers does not wait for them (figures only)")
 		for (uint32_t round = 0; round < 100; round++) {
 			start_ns = now_ns();
 			for (uint32_t i = 0; i < DEPTH; i++)
-				MT_CHECK_EQ(mt_swap_io_write(
-						    &io, MT_SLOT((round * DEPTH + i) * RUN),
-						    pages + i * RUN * MT_PAGE_SIZE, RUN, i), 0);
+				MT_CHECK_EQ(
+					mt_swap_io_write(&io, MT_SLOT((round * DEPTH + i) * RUN),
+							 pages + i * RUN * MT_PAGE_SIZE, RUN, i),
+					0);
 			mt_swap_io_submit(&io);
 			submit_ns = now_ns() - start_ns;
 			for (uint32_t ended = 0; ended < DEPTH;)
@@ -525,8 +546,9 @@ MT_TEST("starting transfers does not wait for them (figures only)")
 			sum_ns += end_ns;
 		}
 		printf("# %s, %s: 16 writes of 32 KiB submitted in %.0f us (worst %.0f), "
-		       "done in %.0f us\n", io.name, io.direct ? "direct" : "buffered",
-		       submits_ns / 1e5, worst_ns / 1e3, sum_ns / 1e5);
+		       "done in %.0f us\n",
+		       io.name, io.direct ? "direct" : "buffered", submits_ns / 1e5, worst_ns / 1e3,
+		       sum_ns / 1e5);
 		mt_swap_io_free(&io);
 	}
 }

@@ -249,9 +249,18 @@ static void run_model(uint64_t seed)
 	mt_zip_free(rig.store);
 }
 
-MT_TEST("a million random operations agree with the model, seed 1") { run_model(1); }
-MT_TEST("a million random operations agree with the model, seed 2") { run_model(2); }
-MT_TEST("a million random operations agree with the model, seed 3") { run_model(3); }
+MT_TEST("a million random operations agree with the model, seed 1")
+{
+	run_model(1);
+}
+MT_TEST("a million random operations agree with the model, seed 2")
+{
+	run_model(2);
+}
+MT_TEST("a million random operations agree with the model, seed 3")
+{
+	run_model(3);
+}
 
 MT_TEST("slack is at most 6 % after heavy churn, from 8 to 64 MiB")
 {
@@ -402,7 +411,8 @@ MT_TEST("put, get and delete are fast (figures only)")
 	for (uint32_t i = 0; i < PAGES; i++) {
 		rig.pages[i].bytes = 1;
 		MT_CHECK_EQ(mt_zip_put(rig.store, MT_GPN(i), data, lz4_like_bytes(&rig),
-				       &rig.pages[i].ref), 0);
+				       &rig.pages[i].ref),
+			    0);
 	}
 	put_ns = (now_ns() - start) / PAGES;
 	start = now_ns();
@@ -419,8 +429,8 @@ MT_TEST("put, get and delete are fast (figures only)")
 		mt_zip_del(rig.store, rig.pages[i].ref);
 	del_ns = (now_ns() - start) / PAGES;
 	printf("# ns: put %.0f (first touch of memory included), get %.0f, delete %.0f "
-	       "(%.3f drops each); %llu\n", put_ns, get_ns, del_ns, (double)rig.drops / PAGES,
-	       (unsigned long long)sum);
+	       "(%.3f drops each); %llu\n",
+	       put_ns, get_ns, del_ns, (double)rig.drops / PAGES, (unsigned long long)sum);
 }
 
 MT_TEST_MAIN
