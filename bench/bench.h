@@ -32,7 +32,8 @@ struct bench_mix {
 	unsigned int half;
 };
 
-/* What an idle guest's memory is like to lz4: 60 % of pages shrink to a quarter, 40 % to less than half. */
+/* What an idle guest's memory is like to lz4: 60 % of pages shrink to a quarter, 40 % to less than
+ * half. */
 #define BENCH_GUEST_MIX ((struct bench_mix){.text = 60, .half = 40})
 
 /* A daemon of our own, ended with us. */
@@ -59,9 +60,9 @@ void bench_sort(uint32_t *values, uint64_t count);
 enum bench_goal { BENCH_NO_GOAL, BENCH_AT_LEAST, BENCH_AT_MOST };
 
 /** bench_row() - report one result; @beside: what it is to be seen beside, in words */
-void MT_PRINTF(7, 8) bench_row(const char *id, const char *what, const char *unit,
-			       enum bench_goal kind, double goal, double measured,
-			       const char *beside, ...);
+void MT_PRINTF(7, 8)
+	bench_row(const char *id, const char *what, const char *unit, enum bench_goal kind,
+		  double goal, double measured, const char *beside, ...);
 
 /* bench_mem.c */
 
@@ -85,14 +86,8 @@ uint64_t bench_rss_bytes(const uint8_t *memory);
 
 /* bench_host.c */
 
-/** bench_pin() - thread @tid (0: this one) to @cpu; -1: to all */
-void bench_pin(pid_t tid, int cpu);
-
-/** bench_pin_all() - every thread of this process */
-void bench_pin_all(int cpu);
-
-/** bench_thread() - number of our thread called @name; 0 when there is none */
-pid_t bench_thread(const char *name);
+/** bench_pin() - this thread, and those it starts from now on, to @cpu; -1: to all */
+void bench_pin(int cpu);
 
 /** bench_host_start() - run $MEMTIDED with @pool, like "4G", and connect */
 void bench_host_start(struct bench_host *host, const char *pool);
@@ -114,8 +109,9 @@ uint64_t bench_squeeze(struct bench_host *host, struct mt_vm *vm, const char *na
 		       uint64_t target_bytes);
 
 /**
- * bench_zip_target() - target at which about 70 % of BENCH_GUEST_MIX content is compressed, the rest in
- * place and nothing in the swap file: the zip store takes no more than half of what a VM may hold
+ * bench_zip_target() - target at which about 70 % of BENCH_GUEST_MIX content is compressed, the
+ * rest in place and nothing in the swap file: the zip store takes no more than half of what a VM
+ * may hold
  */
 uint64_t bench_zip_target(uint64_t bytes);
 

@@ -26,13 +26,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FAULT_VM	   "bench"
-#define FAULT_RANDOM	   4096U		    /* random touches in one turn */
-#define FAULT_SAMPLES	   (FAULT_RANDOM * 32)
+#define FAULT_VM           "bench"
+#define FAULT_RANDOM       4096U /* random touches in one turn */
+#define FAULT_SAMPLES      (FAULT_RANDOM * 32)
 #define FAULT_RANDOM_GOAL  1.5 /* times zram */
-#define FAULT_WALK_GOAL	   0.7
-#define FAULT_PIECE	   (256ULL << 10) /* of a walk */
-#define FAULT_FIRST_PIECE  (4ULL << 20)	  /* two large pages */
+#define FAULT_WALK_GOAL    0.7
+#define FAULT_PIECE        (256ULL << 10) /* of a walk */
+#define FAULT_PIECES       (1U << 16)
+#define FAULT_FIRST_PIECE  (4ULL << 20) /* two large pages */
 #define FAULT_NOISE_BYTES  (32ULL << 20)
 #define FAULT_STAGED_BYTES (64ULL << 20)
 
@@ -134,33 +135,44 @@ static void fault_random(uint8_t *memory, struct fault_times *times)
  */
 static double fault_walk(uint8_t *memory, uint64_t bytes, uint64_t piece)
 {
+	static bool out[FAULT_PIECES];
 	volatile uint8_t *at = memory;
 
+	MT_ASSERT(bytes / piece <= FAULT_PIECES);
+	for (uint64_t i = 0; i < bytes / piece; i++)
+		out[i] = !bench_present(memory + i * piece, piece);
 	fault_scratch.count = 0;
 	for (uint64_t done = 0; done < bytes; done += piece) {
-		bool out = !bench_present(memory + done, piece);
 		uint64_t start = bench_now_ns();
 
 		for (uint64_t i = done; i < done + piece; i += MT_PAGE_SIZE)
 			at[i] = at[i];
-		if (out)
+		if (out[done / piece])
 			fault_add(&fault_scratch, (uint32_t)(bench_now_ns() - start));
 	}
 	bench_sort(fault_scratch.ns, fault_scratch.count);
 	return fault_us(&fault_scratch, 50) * 1e3 / (double)(piece >> MT_PAGE_SHIFT);
 }
 
+static void fault_vm_start(int cpu)
+{
+	bench_pin(cpu);
+	fault.vm = bench_vm_start(&fault.host, FAULT_VM);
+	bench_set(&fault.host, FAULT_VM, "zip_max_pct", "100");
+	bench_pin(-1);
+}
+
+/*
+ * A VM whose threads are where @place says: born on one core they keep to it, else the pager goes
+ * where it thinks best.
+ */
 static void fault_place(enum fault_place place)
 {
-	pid_t pager = bench_thread("memtide-pager");
+	const int cpu[] = {-1, fault.o.cpu, fault.o.other_cpu};
 
-	if (place == FAULT_ANYWHERE) {
-		bench_pin(0, -1);
-		bench_pin(pager, -1);
-		return;
-	}
-	bench_pin(0, fault.o.cpu);
-	bench_pin(pager, place == FAULT_SAME ? fault.o.cpu : fault.o.other_cpu);
+	fault_vm_start(cpu[place]);
+	memcpy(fault.guest, fault.plain, fault.o.bytes);
+	bench_vm_region(fault.vm, fault.guest, fault.o.bytes);
 }
 
 /* The guest's memory anew: pages that were touched before would be spared when it is squeezed. */
@@ -179,24 +191,24 @@ static void fault_zipped_round(enum fault_place place, unsigned int round)
 	fault_renew();
 	bench_squeeze(&fault.host, fault.vm, FAULT_VM, bench_zip_target(fault.o.bytes));
 	bench_ease(&fault.host, fault.vm, FAULT_VM);
-	fault_place(place);
+	bench_pin(place == FAULT_ANYWHERE ? -1 : fault.o.cpu);
 	fault_random(fault.guest, &fault.random);
 	cpu_ns = bench_cpu_ns();
 	pages = (double)((half >> MT_PAGE_SHIFT) - bench_present(fault.guest + half, half));
 	fault.walk[round] = fault_walk(fault.guest + half, half, FAULT_PIECE);
 	fault.walk_cpu[round] = (double)(bench_cpu_ns() - cpu_ns) / pages;
 	pages = (double)(half >> MT_PAGE_SHIFT);
-	fault_place(FAULT_ANYWHERE);
+	bench_pin(-1);
 	if (!bench_zram())
 		return;
 	if (bench_page_out(fault.plain, fault.o.bytes) < fault.o.bytes >> MT_PAGE_SHIFT >> 1)
 		bench_die("the kernel does not put pages into zram");
-	bench_pin(0, place == FAULT_ANYWHERE ? -1 : fault.o.cpu);
+	bench_pin(place == FAULT_ANYWHERE ? -1 : fault.o.cpu);
 	fault_random(fault.plain, &fault.random_zram);
 	cpu_ns = bench_cpu_ns();
 	fault.walk_zram[round] = fault_walk(fault.plain + half, half, FAULT_PIECE);
 	fault.walk_zram_cpu[round] = (double)(bench_cpu_ns() - cpu_ns) / pages;
-	bench_pin(0, -1);
+	bench_pin(-1);
 }
 
 static void fault_zipped_rows(enum fault_place place, unsigned int rounds)
@@ -235,9 +247,12 @@ static void fault_zipped(void)
 	for (int place = 0; place < FAULT_PLACES; place++) {
 		fault.random.count = 0;
 		fault.random_zram.count = 0;
+		fault_place((enum fault_place)place);
 		for (unsigned int i = 0; i < fault.o.rounds; i++)
 			fault_zipped_round((enum fault_place)place, i);
 		fault_zipped_rows((enum fault_place)place, fault.o.rounds);
+		mt_vm_region_remove(fault.vm, fault.guest, fault.o.bytes);
+		mt_vm_leave(fault.vm, NULL);
 	}
 }
 
@@ -269,8 +284,8 @@ static void fault_nominated(void)
 	mt_command(&bp->pager, fault_nominate, NULL);
 	fault_sweep(memory, FAULT_STAGED_BYTES, 4 * MT_PAGE_SIZE);
 	bench_row("nominated", "touch of nominated page, p50", "us", BENCH_NO_GOAL, 0,
-		  fault_us(&fault_scratch, 50), "mean %.1f p99 %.1f",
-		  fault_mean_us(&fault_scratch), fault_us(&fault_scratch, 99));
+		  fault_us(&fault_scratch, 50), "mean %.1f p99 %.1f", fault_mean_us(&fault_scratch),
+		  fault_us(&fault_scratch, 99));
 	bench_pager_free(bp);
 	munmap(memory, FAULT_STAGED_BYTES);
 }
@@ -287,7 +302,8 @@ static void fault_content(const struct bench_mix *mix, uint64_t step, const char
 	bench_ease(&fault.host, fault.vm, FAULT_VM);
 	fault_sweep(memory, FAULT_NOISE_BYTES, step);
 	bench_row(id, what, "us", BENCH_NO_GOAL, 0, fault_us(&fault_scratch, 50),
-		  "mean %.1f p99 %.1f", fault_mean_us(&fault_scratch), fault_us(&fault_scratch, 99));
+		  "mean %.1f p99 %.1f", fault_mean_us(&fault_scratch),
+		  fault_us(&fault_scratch, 99));
 	mt_vm_region_remove(fault.vm, memory, FAULT_NOISE_BYTES);
 	munmap(memory, FAULT_NOISE_BYTES);
 }
@@ -332,12 +348,8 @@ static void fault_start(void)
 	fault_make_order(fault.order, FAULT_RANDOM, fault.o.bytes / 2 >> MT_PAGE_SHIFT);
 	fault.guest = bench_map(fault.o.bytes, false);
 	fault.plain = bench_map(fault.o.bytes, false);
-	bench_fill(fault.guest, fault.o.bytes, &mix, 1);
 	bench_fill(fault.plain, fault.o.bytes, &mix, 1);
 	bench_host_start(&fault.host, "16G");
-	fault.vm = bench_vm_start(&fault.host, FAULT_VM);
-	bench_vm_region(fault.vm, fault.guest, fault.o.bytes);
-	bench_set(&fault.host, FAULT_VM, "zip_max_pct", "100");
 }
 
 int main(int argc, char **argv)
@@ -355,12 +367,13 @@ int main(int argc, char **argv)
 		else if (option == 'o')
 			fault.o.other_cpu = atoi(optarg);
 		else
-			bench_die("usage: bench_fault [-m MIB] [-r ROUNDS] [-c CORE] [-o OTHER CORE]");
+			bench_die("usage: bench_fault [-m MIB] [-r ROUNDS] [-c CORE] [-o OTHER "
+				  "CORE]");
 	}
 	fault_nominated();
 	fault_start();
 	fault_zipped();
-	mt_vm_region_remove(fault.vm, fault.guest, fault.o.bytes);
+	fault_vm_start(-1);
 	fault_first();
 	fault_content(&(struct bench_mix){.zero = 100}, 4 * MT_PAGE_SIZE, "zero",
 		      "touch of zero page, p50");

@@ -8,7 +8,6 @@
 #include "bench.h"
 #include "base/types.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -22,10 +21,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BENCH_START_MS	 5000
-#define BENCH_SQUEEZE_S	 120
+#define BENCH_START_MS  5000
+#define BENCH_SQUEEZE_S 120
 
-void bench_pin(pid_t tid, int cpu)
+void bench_pin(int cpu)
 {
 	cpu_set_t set;
 
@@ -33,63 +32,8 @@ void bench_pin(pid_t tid, int cpu)
 	for (int i = 0; i < CPU_SETSIZE; i++)
 		if (cpu < 0 || i == cpu)
 			CPU_SET(i, &set);
-	if (sched_setaffinity(tid, sizeof(set), &set))
-		bench_die("cannot pin thread %d to core %d", (int)tid, cpu);
-}
-
-/* Calls @visit for each thread of ours until it says stop. */
-static void bench_threads(bool (*visit)(pid_t tid, void *arg), void *arg)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *entry;
-
-	while (dir && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.' && visit((pid_t)atoi(entry->d_name), arg))
-			break;
-	if (dir)
-		closedir(dir);
-}
-
-static bool bench_pin_one(pid_t tid, void *arg)
-{
-	bench_pin(tid, *(int *)arg);
-	return false;
-}
-
-void bench_pin_all(int cpu)
-{
-	bench_threads(bench_pin_one, &cpu);
-}
-
-struct bench_search {
-	const char *name;
-	pid_t found;
-};
-
-static bool bench_is_thread(pid_t tid, void *arg)
-{
-	struct bench_search *search = arg;
-	char path[64], name[32] = "";
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", (int)tid);
-	file = fopen(path, "re");
-	if (file && fgets(name, sizeof(name), file))
-		name[strcspn(name, "\n")] = '\0';
-	if (file)
-		fclose(file);
-	if (strcmp(name, search->name))
-		return false;
-	search->found = tid;
-	return true;
-}
-
-pid_t bench_thread(const char *name)
-{
-	struct bench_search search = {.name = name};
-
-	bench_threads(bench_is_thread, &search);
-	return search.found;
+	if (sched_setaffinity(0, sizeof(set), &set))
+		bench_die("cannot run on core %d", cpu);
 }
 
 static _Noreturn void bench_host_exec(const struct bench_host *host, const char *pool)

@@ -25,8 +25,9 @@ static void bench_pager_open(struct bench_pager *bp, uint8_t *memory, uint64_t b
 	if (device_fd < 0 || mt_uffd_open(&bp->uffd, device_fd, &err))
 		bench_die("%s", err.msg);
 	close(device_fd);
-	bp->staging = mmap(NULL, (uint64_t)BENCH_STAGING_SLOTS << MT_PAGE_SHIFT,
-			   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	bp->staging =
+		mmap(NULL, (uint64_t)BENCH_STAGING_SLOTS << MT_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (bp->staging == MAP_FAILED)
 		bench_die("no address space for staging");
 	madvise(bp->staging, (uint64_t)BENCH_STAGING_SLOTS << MT_PAGE_SHIFT, MADV_NOHUGEPAGE);

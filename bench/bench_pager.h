@@ -19,7 +19,8 @@ struct bench_pager {
 	_Atomic bool stop;
 };
 
-/** bench_pager_new() - a pager with all the memory it may want, and @memory, all in place, its one region */
+/** bench_pager_new() - a pager with all the memory it may want, and @memory, all in place, its one
+ * region */
 struct bench_pager *bench_pager_new(uint8_t *memory, uint64_t bytes);
 
 /** bench_pager_run() - start its thread; until then its functions may be called from here */

@@ -161,6 +161,18 @@ static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
 	mt_count(pager, state == MT_PAGE_ZIPPED ? MT_C_FAULT_ZIPPED : MT_C_FAULT_ZERO, 1);
 }
 
+/* Has the start of a page's object on its way to the cache while the one before it is unpacked. */
+static void fault_prefetch(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	const uint8_t *data;
+
+	if (mt_page_state(&pager->map, gpn) != MT_PAGE_ZIPPED)
+		return;
+	data = pager->zip_arena + mt_page_place(&pager->map, gpn) * 8;
+	for (unsigned int i = 0; i < 16; i++)
+		__builtin_prefetch(data + i * 64);
+}
+
 /* A ZIPPED or ZERO page, and those after it that are too when the guest walks forward. */
 static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 {
@@ -175,6 +187,8 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 	pages = (uint32_t)MT_MIN(pages, mt_room_around_pages(pager));
 	pages = fault_run(pager, gpn, pages, MT_PAGE_ZIPPED, MT_PAGE_ZERO);
 	for (uint32_t i = 0; i < pages; i++) {
+		if (i + 1 < pages)
+			fault_prefetch(pager, MT_GPN(gpn.n + i + 1));
 		if (fault_unpack(pager, MT_GPN(gpn.n + i), pager->bounce + i * MT_PAGE_SIZE))
 			continue;
 		if (!i) {

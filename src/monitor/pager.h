@@ -37,13 +37,13 @@
 /* Faults that may wait at once; one thread waits on one page, so this bounds a VMM's threads. */
 #define MT_WAITERS_MAX 1024
 /* Most pages brought in by one fault, and the size of the pager's bounce buffer. */
-#define MT_AROUND_MAX 16U
+#define MT_AROUND_MAX 32U
 /* Pages of one swap transfer through a buffer, and of one straight from staging. */
 #define MT_SWAP_RUN        8U
 #define MT_SWAP_STAGED_RUN 32U
 /* Swap transfers under way at once: with a buffer of MT_SWAP_RUN pages, and without one. */
-#define MT_SWAP_BUFFERED 8U
-#define MT_SWAP_OPS      16U
+#define MT_SWAP_BUFFERED 6U
+#define MT_SWAP_OPS      14U
 /* Pages that wait for a transfer to become free; room for the jobs of one round and the last. */
 #define MT_SWAP_QUEUE (2 * MT_JOBS * MT_JOB_PAGES)
 /* Large pages kept ready for first touches. */

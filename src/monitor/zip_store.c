@@ -37,6 +37,7 @@
 #define MT_SLOT_BYTES_MIN 32U
 #define MT_CLASS_MAX      128
 #define MT_SPARE_FRACTION 256
+#define MT_SPARE_MAX      8U /* pages kept past the end of a class, to be dropped together */
 #define MT_ARENA_MAX      (1ULL << 43) /* what 40 bits of reference reach */
 
 /* Stands before every object. */
@@ -311,9 +312,9 @@ static void drop_last(struct mt_zip_store *store, struct mt_zip_class *class, ui
 		return;
 	}
 	used = pages_used(store, class->last);
-	spare = store->spare_pages * MT_SPARE_FRACTION < store->pages ? 1 : 0;
+	spare = store->spare_pages * MT_SPARE_FRACTION < store->pages ? MT_SPARE_MAX : 0;
 	if (block->pages > used + spare)
-		shrink_block(store, class->last, used + spare);
+		shrink_block(store, class->last, used);
 	store->spare_pages += block->pages - used;
 }
 
@@ -446,7 +447,7 @@ static void audit_class(const struct mt_zip_store *store, uint32_t number,
 		      b->count, class->per_block);
 		check(audit,
 		      b->pages >= pages_used(store, block) &&
-			      b->pages <= pages_used(store, block) + last,
+			      b->pages <= pages_used(store, block) + (last ? MT_SPARE_MAX : 0),
 		      "zip block %u: %u pages counted, %u used", block, b->pages,
 		      pages_used(store, block));
 		audit->pages += b->pages;
