@@ -63,10 +63,18 @@ now() {
 	date +%s.%N
 }
 
-# one_run plain|memtide: prints "boot guestmem redis", in seconds
+# cpu_of FILE: what "times" wrote there, of all children that have ended; "times" in a pipe would tell of another shell
+cpu_of() {
+	awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); sum += t[1] * 60 + t[2] } print sum }' "$1"
+}
+
+# one_run plain|memtide: prints "boot guestmem redis cpu", in seconds; cpu is all that QEMU and Memtide's threads in it
+# used, which a busy machine disturbs less than the clock
 one_run() {
-	local wrap=() log=$dir/serial begin end
+	local wrap=() log=$dir/serial begin end cpu
 	[ "$1" = plain ] || wrap=(--wrap "$build/src/cli/memtide --socket $dir/sock run --name bench --")
+	times >"$dir/times"
+	cpu=$(cpu_of "$dir/times")
 	begin=$(now)
 	"$top/guest/boot.sh" --mem "$mem" --run "$work" --serial "$log" --timeout 300 "${wrap[@]}" >"$dir/boot.log" 2>&1 || {
 		echo "bench_guest: the $1 guest failed:" >&2
@@ -74,10 +82,12 @@ one_run() {
 		return 1
 	}
 	end=$(now)
-	tr -d '\r' <"$log" | awk -v whole="$(echo "$end $begin" | awk '{ print $1 - $2 }')" '
+	times >"$dir/times"
+	cpu=$(awk -v a="$(cpu_of "$dir/times")" -v b="$cpu" 'BEGIN { print a - b }')
+	tr -d '\r' <"$log" | awk -v cpu="$cpu" -v whole="$(echo "$end $begin" | awk '{ print $1 - $2 }')" '
 		/^BENCH-TIME/ { at[$2] = $3 }
-		END { printf "%.3f %.3f %.3f\n", whole - (at["end"] - at["boot"]),
-			at["guestmem"] - at["boot"], at["redis"] - at["start"] }'
+		END { printf "%.3f %.3f %.3f %.3f\n", whole - (at["end"] - at["boot"]),
+			at["guestmem"] - at["boot"], at["redis"] - at["start"], cpu }'
 }
 
 # median of the numbers on standard input
@@ -100,7 +110,7 @@ overhead() {
 		one_run $first >>"$dir/$first"
 		one_run $second >>"$dir/$second"
 	done
-	for name in boot guestmem redis; do
+	for name in boot guestmem redis cpu; do
 		column=$((column + 1))
 		cut -d' ' -f$column "$dir/plain" >"$dir/p"
 		cut -d' ' -f$column "$dir/memtide" >"$dir/m"

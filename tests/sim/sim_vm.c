@@ -297,6 +297,23 @@ static void sim_report(void)
 	       (unsigned long long)sim.failed_seen, (unsigned long long)sim.checks);
 }
 
+/*
+ * While swap takes pages, a nominated page is compressed once at most, however slow the disk is:
+ * what would not shrink waits for its transfer, not for another try.
+ */
+static void sim_check_effort(void)
+{
+	const struct sim_config *config = &sim.config;
+
+	if (config->damage || config->swap_errors || config->swap_slots < SIM_SWAP_SLOTS)
+		return;
+	if (sim.pager->counter[MT_C_ZIP_REJECTED] + sim.pager->counter[MT_C_ZIP_IN] >
+	    sim.pager->counter[MT_C_NOMINATIONS])
+		SIM_FAIL("%llu pages rejected for %llu nominations",
+			 (unsigned long long)sim.pager->counter[MT_C_ZIP_REJECTED],
+			 (unsigned long long)sim.pager->counter[MT_C_NOMINATIONS]);
+}
+
 void sim_run(const struct sim_config *config, uint64_t steps)
 {
 	sim_start(config);
@@ -313,5 +330,6 @@ void sim_run(const struct sim_config *config, uint64_t steps)
 			calm_down();
 	}
 	sim_report();
+	sim_check_effort();
 	mt_pager_fini(sim.pager);
 }

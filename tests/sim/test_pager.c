@@ -108,6 +108,17 @@ MT_TEST_LIMIT("a slow disk keeps pages waiting in staging, and whoever touches o
 	    20000);
 }
 
+MT_TEST_LIMIT("while the disk is slow nothing is compressed twice", SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 10,
+				.pages = {2000, 0, 0},
+				.spare_pages = 600,
+				.zip_pct = 1,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 2000},
+	    20000);
+}
+
 MT_TEST_LIMIT("a zip store that might take everything leaves the guest what it works on",
 	      SIM_SECONDS)
 {
