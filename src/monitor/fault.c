@@ -173,6 +173,20 @@ static void fault_prefetch(struct mt_pager *pager, mt_gpn_t gpn)
 		__builtin_prefetch(data + i * 64);
 }
 
+/* Unpacks pages from @gpn on, at most @max. Return: how many could be, from the first on. */
+static uint32_t fault_unpack_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max)
+{
+	uint32_t pages = fault_run(pager, gpn, max, MT_PAGE_ZIPPED, MT_PAGE_ZERO);
+
+	for (uint32_t i = 0; i < pages; i++) {
+		if (i + 1 < pages)
+			fault_prefetch(pager, MT_GPN(gpn.n + i + 1));
+		if (!fault_unpack(pager, MT_GPN(gpn.n + i), pager->bounce + i * MT_PAGE_SIZE))
+			return i;
+	}
+	return pages;
+}
+
 /* A ZIPPED or ZERO page, and those after it that are too when the guest walks forward. */
 static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 {
@@ -185,17 +199,10 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 		return MT_FAULT_WAITS_MEMORY;
 	pages = mt_stream_window(&pager->streams, gpn, MT_AROUND_MAX);
 	pages = (uint32_t)MT_MIN(pages, mt_room_around_pages(pager));
-	pages = fault_run(pager, gpn, pages, MT_PAGE_ZIPPED, MT_PAGE_ZERO);
-	for (uint32_t i = 0; i < pages; i++) {
-		if (i + 1 < pages)
-			fault_prefetch(pager, MT_GPN(gpn.n + i + 1));
-		if (fault_unpack(pager, MT_GPN(gpn.n + i), pager->bounce + i * MT_PAGE_SIZE))
-			continue;
-		if (!i) {
-			fault_lost(pager, gpn);
-			return MT_FAULT_STUCK;
-		}
-		pages = i;
+	pages = fault_unpack_run(pager, gpn, pages);
+	if (!pages) {
+		fault_lost(pager, gpn);
+		return MT_FAULT_STUCK;
 	}
 	pages = fault_put(pager, addr, pager->bounce, pages, &outcome);
 	if (!pages)

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define MT_BLOCK_SHIFT    16
 #define MT_BLOCK_BYTES    (1U << MT_BLOCK_SHIFT)
@@ -114,6 +115,11 @@ static void make_classes(struct mt_zip_store *store)
 				store->class_of_units[i] = (uint8_t)c;
 }
 
+static uint64_t blocks_bytes(const struct mt_zip_store *store)
+{
+	return MT_MAX(store->block_max, 1U) * sizeof(*store->blocks);
+}
+
 int mt_zip_new(const struct mt_zip_env *env, struct mt_zip_store **ret_store)
 {
 	struct mt_zip_store *store;
@@ -127,9 +133,11 @@ int mt_zip_new(const struct mt_zip_env *env, struct mt_zip_store **ret_store)
 	store->arena = env->base;
 	store->block_max = (uint32_t)(env->bytes >> MT_BLOCK_SHIFT);
 	store->free_first = MT_NONE32;
-	/* Large tables come zeroed from the kernel, so what is beyond fresh costs nothing. */
-	store->blocks = calloc(MT_MAX(store->block_max, 1U), sizeof(*store->blocks));
-	if (!store->blocks) {
+	/* From the kernel itself: malloc might touch all of it, where only what is used may cost.
+	 */
+	store->blocks = mmap(NULL, blocks_bytes(store), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (store->blocks == MAP_FAILED) {
 		free(store);
 		return -ENOMEM;
 	}
@@ -142,7 +150,7 @@ void mt_zip_free(struct mt_zip_store *store)
 {
 	if (!store)
 		return;
-	free(store->blocks);
+	munmap(store->blocks, blocks_bytes(store));
 	free(store);
 }
 
