@@ -297,6 +297,58 @@ MT_TEST("settings change live, all of them or none")
 	rig_stop(&rig);
 }
 
+#define SET_HOST(settings) "{\"cmd\":\"set\",\"host\":true,\"settings\":" settings "}"
+
+static int64_t host_setting(int ctl, const char *name)
+{
+	struct json_object *answer = ctl_ask(ctl, HOST), *at = NULL;
+	int64_t value = -1;
+
+	if (json_object_object_get_ex(answer, "host", &at) &&
+	    json_object_object_get_ex(at, "settings", &at) &&
+	    json_object_object_get_ex(at, name, &at))
+		value = json_object_get_int64(at);
+	json_object_put(answer);
+	return value;
+}
+
+MT_TEST("settings of the scheduler change live, all or none, and outlive the daemon")
+{
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", "Mem.BalancePeriod = 5\n");
+	ctl = ctl_open(&rig);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 75);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.BalancePeriod"), 5);
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":0,\"Mem.SamplePeriod\":\"2\"}")), "");
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 0);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.SamplePeriod"), 2);
+	MT_CHECK(ctl_event_seen(ctl, "", "set: Mem.IdleTax=0, Mem.SamplePeriod=2"));
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":100}")), "ERANGE");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.IdleTaxType\":2}")),
+		     "ERANGE");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.StateSoftLeave\":10}")),
+		     "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"pool\":\"1M\"}")), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.Colour\":1}")), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.IdleTaxType\":\"x\"}")),
+		     "EINVAL");
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 0);
+	rig_stop(&rig);
+	rig_start(&rig, "256M", "Mem.BalancePeriod = 7\n");
+	ctl = ctl_open(&rig);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 0);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.BalancePeriod"), 7);
+	/* back at what the configuration says, there is nothing to be kept */
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"idletax\":75,\"sampleperiod\":60}")), "");
+	rig_stop(&rig);
+	rig_start(&rig, "256M", NULL);
+	MT_CHECK_EQ(host_setting(ctl_open(&rig), "Mem.IdleTax"), 75);
+	rig_stop(&rig);
+}
+
 MT_TEST("the pool changes live, and never below what was promised")
 {
 	struct rig rig;
@@ -400,18 +452,18 @@ MT_TEST("events are numbered, can be read from any one on, and followed")
 MT_TEST("every documented field is there")
 {
 	static const char *const vm_fields[] = {
-		"name",      "pid",         "state",   "vmm",         "reason",
-		"shares",    "reservation", "limit",   "zip_max_pct", "share_group",
-		"regions",   "memsize",     "granted", "consumed",    "shared",
-		"vmmemctl",  "zipSaved",    "swapin",  "swapout",     "entitlement",
-		"slack_pct", "grant",       "target",  "held",        "faultP99"};
+		"name",        "pid",         "state",       "vmm",         "reason",    "shares",
+		"reservation", "limit",       "zip_max_pct", "share_group", "regions",   "memsize",
+		"granted",     "consumed",    "shared",      "vmmemctl",    "zipSaved",  "swapin",
+		"swapout",     "entitlement", "active",      "activewrite", "slack_pct", "grant",
+		"target",      "held",        "faultP99"};
 	static const char *const host_fields[] = {
 		"pool",     "granted_out", "free",     "ungranted",    "heldMax",
 		"minfree",  "state",       "vms",      "memsize",      "overcommit_pct",
 		"granted",  "consumed",    "shared",   "sharedcommon", "zero",
 		"vmmemctl", "zipped",      "zipHeld",  "zipSaved",     "swapused",
 		"swapin",   "swapout",     "overhead", "swap_dir",     "swap_dir_free",
-		"uptime_s", "version",     "pid"};
+		"uptime_s", "version",     "pid",      "settings"};
 	struct rig rig;
 	struct peer peer;
 	int ctl;
