@@ -21,6 +21,8 @@ void mt_monitor_send_settings(const struct mt_vmrec *vm)
 		return;
 	mt_wire_init(&msg, MT_WIRE_SETTINGS, 0);
 	msg.settings.zip_max_pct = vm->settings.zip_max_pct;
+	msg.settings.sample_period_s = vm->server->sched_config.sample_period_s;
+	msg.settings.sample_pages = vm->server->sched_config.sample_pages;
 	mt_link_send(vm->link, &msg, -1);
 }
 

@@ -64,6 +64,29 @@ static bool msgs_pressing(const struct mt_vmrec *vm, const uint64_t *before)
 	return false;
 }
 
+static void msgs_active(struct mt_active *active, const uint64_t *now, const uint64_t *before,
+			enum mt_counter hits, enum mt_counter hits_now, double period_s)
+{
+	uint64_t watched = now[MT_C_SAMPLE_WATCHED] - before[MT_C_SAMPLE_WATCHED];
+
+	/* counts that went back are another monitor's, or nonsense: then nothing is known */
+	if (now[MT_C_SAMPLE_PERIODS] > before[MT_C_SAMPLE_PERIODS] &&
+	    now[MT_C_SAMPLE_WATCHED] >= before[MT_C_SAMPLE_WATCHED] && now[hits] >= before[hits])
+		mt_active_end(active, watched, now[hits] - before[hits], period_s);
+	mt_active_watch(active, now[MT_C_SAMPLE_NOW_WATCHED], now[hits_now]);
+}
+
+/* The counts of the sample, turned into estimates. */
+static void msgs_sample(struct mt_vmrec *vm, const uint64_t *before)
+{
+	double period_s = vm->server->sched_config.sample_period_s;
+
+	msgs_active(&vm->touched, vm->stats, before, MT_C_SAMPLE_TOUCHED, MT_C_SAMPLE_NOW_TOUCHED,
+		    period_s);
+	msgs_active(&vm->written, vm->stats, before, MT_C_SAMPLE_WRITTEN, MT_C_SAMPLE_NOW_WRITTEN,
+		    period_s);
+}
+
 static void msgs_stats(struct mt_link *link, const struct mt_wire_stats *stats)
 {
 	struct mt_server *server = link->server;
@@ -81,6 +104,9 @@ static void msgs_stats(struct mt_link *link, const struct mt_wire_stats *stats)
 		msgs_failed(link);
 	msgs_check_held(link);
 	vm->pressing = msgs_pressing(vm, before);
+	/* the first ones after a reconnection cover an unknown time */
+	if (vm->stats_known || !before[MT_C_SAMPLE_PERIODS])
+		msgs_sample(vm, before);
 	vm->stats_known = true;
 	if (vm->pressing)
 		mt_sched_press(&server->sched);

@@ -241,6 +241,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		       bool commands_left)
 {
 	uint32_t for_kernel = 0;
+	int sample_ms;
 	bool more;
 
 	if (pager->waiters)
@@ -249,6 +250,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		mt_fault_new(pager, &faults[i]);
 	pager_place(pager, faults, count);
 	more = mt_reclaim_step(pager);
+	sample_ms = mt_sample_step(pager);
 	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
 		for_kernel++;
 	mt_room_return_grant(pager);
@@ -260,7 +262,9 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		return 0;
 	if (for_kernel || commands_left)
 		return PAGER_RETRY_MS;
-	return pager->waiters || mt_room_excess_pages(pager) ? PAGER_STUCK_MS : -1;
+	if (pager->waiters || mt_room_excess_pages(pager))
+		return sample_ms ? PAGER_STUCK_MS : 0;
+	return sample_ms;
 }
 
 static int pager_read(struct mt_pager *pager, struct mt_fault *faults)
