@@ -72,12 +72,14 @@ static mt_gpn_t sample_nth(const struct mt_pager *pager, uint64_t index)
 static void sample_draw(struct mt_pager *pager, uint64_t now_ns)
 {
 	struct mt_sample *sample = &pager->sample;
-	uint64_t pages = 0, want = atomic_load_explicit(&sample->pages, memory_order_relaxed);
+	uint64_t pages = 0, want;
 	uint32_t kept = 0;
 
+	sample->drawn_period_ns = atomic_load_explicit(&sample->period_ns, memory_order_relaxed);
+	sample->drawn_pages = atomic_load_explicit(&sample->pages, memory_order_relaxed);
 	for (uint32_t i = 0; i < pager->regions.count; i++)
 		pages += pager->regions.region[i].pages;
-	want = MT_MIN(want,
+	want = MT_MIN(sample->drawn_pages,
 		      MT_MIN(pages / SAMPLE_GUEST_PART, pager->staging.size / SAMPLE_STAGING_PART));
 	want = MT_MIN(want, MT_SAMPLE_MAX);
 	if (!sample->random)
@@ -91,7 +93,7 @@ static void sample_draw(struct mt_pager *pager, uint64_t now_ns)
 			sample->page[kept++] = sample->page[i];
 	sample->count = kept;
 	sample->next = sample->watched = sample->touched = sample->written = 0;
-	sample->end_ns = now_ns + atomic_load_explicit(&sample->period_ns, memory_order_relaxed);
+	sample->end_ns = now_ns + sample->drawn_period_ns;
 	sample->phase = MT_SAMPLE_DRAWING;
 }
 
@@ -196,17 +198,29 @@ static void sample_idle(struct mt_pager *pager)
 	sample->count = sample->watched = sample->touched = sample->written = 0;
 }
 
+static bool sample_on(const struct mt_pager *pager)
+{
+	return atomic_load_explicit(&pager->sample.period_ns, memory_order_relaxed) &&
+	       pager->regions.count && !pager->leaving;
+}
+
+/* Are the settings still those of the running period? */
+static bool sample_same(const struct mt_sample *sample)
+{
+	return atomic_load_explicit(&sample->period_ns, memory_order_relaxed) ==
+		       sample->drawn_period_ns &&
+	       atomic_load_explicit(&sample->pages, memory_order_relaxed) == sample->drawn_pages;
+}
+
 int mt_sample_step(struct mt_pager *pager)
 {
 	struct mt_sample *sample = &pager->sample;
-	bool on = atomic_load_explicit(&sample->period_ns, memory_order_relaxed) &&
-		  pager->regions.count && !pager->leaving;
 	uint64_t now_ns;
 
-	if (!on && sample->phase == MT_SAMPLE_IDLE)
+	if (sample->phase == MT_SAMPLE_IDLE && !sample_on(pager))
 		return -1;
-	/* Who leaves brings the pages back himself; without regions there are none. */
-	if (!on && sample->phase != MT_SAMPLE_RETURNING) {
+	if ((sample->phase == MT_SAMPLE_DRAWING || sample->phase == MT_SAMPLE_WATCHING) &&
+	    !(sample_on(pager) && sample_same(sample))) {
 		sample->next = 0;
 		sample->phase = MT_SAMPLE_RETURNING;
 	}

@@ -14,6 +14,8 @@
  * drawn from a large page (2 MiB) splits that one; the kernel may put it together again once the
  * page is back (khugepaged).
  *
+ * With new settings a new period begins, and the one that runs counts for nothing.
+ *
  * The daemon turns the counts into an estimate (policy/active.h).
  */
 #ifndef MT_MONITOR_SAMPLE_H
@@ -47,6 +49,8 @@ struct mt_sample {
 
 	enum mt_sample_phase phase;
 	uint64_t end_ns;
+	uint64_t drawn_period_ns; /* the settings the running period was drawn with */
+	uint32_t drawn_pages;
 	uint64_t random;
 	uint32_t count;
 	uint32_t next;

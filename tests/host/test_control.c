@@ -349,6 +349,57 @@ MT_TEST("settings of the scheduler change live, all or none, and outlive the dae
 	rig_stop(&rig);
 }
 
+MT_TEST("a monitor is told how to sample, and its counts become estimates of active memory")
+{
+	struct rig rig;
+	struct peer peer;
+	union mt_wire_msg stats;
+	uint64_t *value = stats.stats.value;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.sample_period_s, 60);
+	MT_CHECK_EQ(peer.sample_pages, 100);
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.SamplePeriod\":30,\"Mem.SamplePages\":50}")),
+		     "");
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.sample_period_s, 30);
+	MT_CHECK_EQ(peer.sample_pages, 50);
+	/* nothing known: all of it */
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "active"), 64 * 1024);
+	mt_wire_init(&stats, MT_WIRE_STATS, 0);
+	stats.stats.count = MT_COUNTER_MAX;
+	value[MT_C_SAMPLE_PERIODS] = 1;
+	value[MT_C_SAMPLE_WATCHED] = 50;
+	value[MT_C_SAMPLE_TOUCHED] = 25;
+	value[MT_C_SAMPLE_WRITTEN] = 5;
+	peer_send(&peer, &stats);
+	usleep(50000);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "active"), 32 * 1024);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "activewrite"), 64 * 1024 / 10 / 4 * 4);
+	/* up at once, before the period is over */
+	value[MT_C_SAMPLE_NOW_WATCHED] = 50;
+	value[MT_C_SAMPLE_NOW_TOUCHED] = 45;
+	peer_send(&peer, &stats);
+	usleep(50000);
+	MT_CHECK(ctl_number(ctl, SHOW("a"), "vm", "active") >= 57 * 1024);
+	/* counts that go back, or say more was touched than watched, are no reason to stumble */
+	memset(value, 0, sizeof(stats.stats.value));
+	value[MT_C_SAMPLE_NOW_TOUCHED] = UINT64_MAX;
+	peer_send(&peer, &stats);
+	value[MT_C_SAMPLE_PERIODS] = 9;
+	value[MT_C_SAMPLE_TOUCHED] = UINT64_MAX;
+	peer_send(&peer, &stats);
+	usleep(50000);
+	MT_CHECK(ctl_number(ctl, SHOW("a"), "vm", "active") <= 64 * 1024);
+	rig_stop(&rig);
+}
+
 MT_TEST("the pool changes live, and never below what was promised")
 {
 	struct rig rig;
