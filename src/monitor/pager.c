@@ -135,6 +135,8 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 	if (!rc)
 		rc = pager_init_areas(pager);
 	if (!rc)
+		rc = mt_sample_init(&pager->sample);
+	if (!rc)
 		rc = mt_staging_init(&pager->staging, staging, staging_slots, &pager->mem);
 	if (rc)
 		return rc;
@@ -160,6 +162,7 @@ void mt_pager_fini(struct mt_pager *pager)
 	mt_slots_free(pager->slots);
 	mt_zip_free(pager->zip);
 	mt_staging_fini(&pager->staging);
+	mt_sample_fini(&pager->sample);
 	mt_map_fini(&pager->map);
 	pager_unmap(pager->zip_arena, pager->zip_arena_bytes);
 	pager_unmap(pager->nursery, MT_NURSERY_SLOTS * MT_HUGE_SIZE);

@@ -2,13 +2,35 @@
 /* sample.c - draw, watch, return; see sample.h */
 #include "monitor/pager.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* Pages moved in one turn. */
 #define SAMPLE_STEP_PAGES 8U
 /* At most this part of the guest and of staging is watched at once. */
 #define SAMPLE_GUEST_PART   32U
 #define SAMPLE_STAGING_PART 8U
+
+int mt_sample_init(struct mt_sample *sample)
+{
+	sample->page = mt_pager_area(MT_SAMPLE_MAX * sizeof(*sample->page));
+	if (!sample->page)
+		return -ENOMEM;
+	madvise(sample->page, MT_SAMPLE_MAX * sizeof(*sample->page), MADV_NOHUGEPAGE);
+	return 0;
+}
+
+void mt_sample_fini(struct mt_sample *sample)
+{
+	if (sample->page)
+		munmap(sample->page, MT_SAMPLE_MAX * sizeof(*sample->page));
+}
+
+uint64_t mt_sample_bytes(const struct mt_sample *sample)
+{
+	return mt_align_up(sample->most * sizeof(*sample->page), MT_PAGE_SIZE);
+}
 
 static uint64_t sample_random(struct mt_sample *sample)
 {
@@ -82,6 +104,9 @@ static void sample_draw(struct mt_pager *pager, uint64_t now_ns)
 	want = MT_MIN(sample->drawn_pages,
 		      MT_MIN(pages / SAMPLE_GUEST_PART, pager->staging.size / SAMPLE_STAGING_PART));
 	want = MT_MIN(want, MT_SAMPLE_MAX);
+	/* a larger table counts as held */
+	if (!mt_room_for(pager, mt_pages_of_bytes(want * sizeof(sample->page[0]))))
+		want = MT_MIN(want, sample->most);
 	if (!sample->random)
 		sample->random = now_ns | 1;
 	for (uint64_t i = 0; i < want; i++)
@@ -92,6 +117,7 @@ static void sample_draw(struct mt_pager *pager, uint64_t now_ns)
 		if (!kept || sample->page[kept - 1].gpn.n != sample->page[i].gpn.n)
 			sample->page[kept++] = sample->page[i];
 	sample->count = kept;
+	sample->most = MT_MAX(sample->most, (uint32_t)want);
 	sample->next = sample->watched = sample->touched = sample->written = 0;
 	sample->end_ns = now_ns + sample->drawn_period_ns;
 	sample->phase = MT_SAMPLE_DRAWING;

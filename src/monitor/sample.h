@@ -21,6 +21,7 @@
 #ifndef MT_MONITOR_SAMPLE_H
 #define MT_MONITOR_SAMPLE_H
 
+#include "base/compiler.h"
 #include "base/types.h"
 
 #include <stdatomic.h>
@@ -56,10 +57,18 @@ struct mt_sample {
 	uint32_t next;
 	uint32_t staged; /* pages that are in staging for us */
 	uint32_t watched, touched, written;
-	struct mt_sample_page page[MT_SAMPLE_MAX]; /* sorted by number */
+	uint32_t most; /* pages drawn at once so far: so much of the table has memory */
+	struct mt_sample_page *page; /* sorted by number; room for MT_SAMPLE_MAX */
 };
 
 struct mt_pager;
+
+/** mt_sample_init() - make the table. Return: 0 or -ENOMEM. */
+MT_MUST_CHECK int mt_sample_init(struct mt_sample *sample);
+void mt_sample_fini(struct mt_sample *sample);
+
+/** mt_sample_bytes() - memory the table takes */
+uint64_t mt_sample_bytes(const struct mt_sample *sample);
 
 /** mt_sample_step() - do what is due. Return: ms until there is something to do; -1: nothing. */
 int mt_sample_step(struct mt_pager *pager);
