@@ -20,7 +20,7 @@ static const char list_help[] =
 	"Lists the VMs and, in the last line, the host.\n\n"
 	"  MEM     promised to the guest\n"
 	"  HELD    machine memory the VM takes now, all told\n"
-	"  TARGET  what it is steered to\n"
+	"  TARGET  what it is steered to; ACTIVE: guest memory it uses, estimated\n"
 	"  RESID   guest pages in place; ZERO: known to be zero; ZIP: compressed (full size);\n"
 	"  SWAP    in the swap file; FAULTS: served since the start\n\n"
 	"  --json       print {\"vms\": [...], \"host\": {...}}; sizes in KiB\n"
@@ -28,17 +28,23 @@ static const char list_help[] =
 
 static void list_add(struct table *table, struct json_object *vm)
 {
-	char name[FIELD_TEXT_MAX], state[FIELD_TEXT_MAX], size[7][MT_SIZE_TEXT_MAX];
+	char name[FIELD_TEXT_MAX], state[FIELD_TEXT_MAX], size[8][MT_SIZE_TEXT_MAX];
 	const char *row[] = {
-		field_text(vm, "name", name),       field_text(vm, "state", state),
-		field_size(vm, "memsize", size[0]), field_size(vm, "held", size[1]),
-		field_size(vm, "target", size[2]),  field_size(vm, "resident", size[3]),
-		field_size(vm, "zero", size[4]),    field_size(vm, "zipped", size[5]),
-		field_size(vm, "swapped", size[6]), NULL,
+		field_text(vm, "name", name),
+		field_text(vm, "state", state),
+		field_size(vm, "memsize", size[0]),
+		field_size(vm, "held", size[1]),
+		field_size(vm, "target", size[2]),
+		field_size(vm, "active", size[7]),
+		field_size(vm, "resident", size[3]),
+		field_size(vm, "zero", size[4]),
+		field_size(vm, "zipped", size[5]),
+		field_size(vm, "swapped", size[6]),
+		NULL,
 	};
 	char faults[MT_SIZE_TEXT_MAX];
 
-	row[9] = field_count_text(field_faults(vm), faults);
+	row[10] = field_count_text(field_faults(vm), faults);
 	table_add(table, row);
 }
 
@@ -57,8 +63,9 @@ static void list_host_line(struct json_object *host)
 
 static void list_print(struct json_object *answer)
 {
-	static const char *const heading[] = {"NAME",   "STATE", ">MEM", ">HELD", ">TARGET",
-					      ">RESID", ">ZERO", ">ZIP", ">SWAP", ">FAULTS"};
+	static const char *const heading[] = {"NAME",    "STATE",   ">MEM",   ">HELD",
+					      ">TARGET", ">ACTIVE", ">RESID", ">ZERO",
+					      ">ZIP",    ">SWAP",   ">FAULTS"};
 	struct json_object *vms = json_object_object_get(answer, "vms");
 	size_t count =
 		json_object_is_type(vms, json_type_array) ? json_object_array_length(vms) : 0;

@@ -22,7 +22,9 @@ static const char set_help[] =
 	"              shares=low|normal|high|NUMBER\n"
 	"              zip_max_pct=0..100      most of the VM's memory its zip store may take\n"
 	"              target_max=SIZE|none    hold the VM to this for now, for tests\n"
-	"  host keys:  pool=SIZE               the most all VMs may hold together\n";
+	"  host keys:  pool=SIZE               the most all VMs may hold together\n"
+	"              Mem.NAME=NUMBER         settings of the scheduler, as in memtide host "
+	"--json\n";
 
 /* Sizes and plain numbers must look like it. Return: 0 or -EINVAL or -ERANGE. */
 static int set_check(const char *key, const char *value, struct mt_err *err)

@@ -6,25 +6,19 @@
 #include "host/monitor_region.h"
 #include "host/state_file.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Grants come in pieces of at least this, unless less reaches the target: 256 KiB. */
 #define BALANCE_QUANTUM_PAGES 64
 /* A target that moves by less than this part of itself is not worth a line in the events. */
 #define BALANCE_EVENT_PART 32
+/* The timer is not armed for less than this: 10 ms. */
+#define BALANCE_SOONEST_NS 10000000ULL
 
-void mt_balance_want(struct mt_server *server, const char *fmt, ...)
+void mt_balance_want(struct mt_server *server)
 {
-	va_list args;
-
 	server->balance_due = true;
-	if (server->balance_why[0])
-		return;
-	va_start(args, fmt);
-	vsnprintf(server->balance_why, sizeof(server->balance_why), fmt, args);
-	va_end(args);
+	mt_sched_touch(&server->sched);
 }
 
 void mt_balance_again(struct mt_server *server)
@@ -37,70 +31,137 @@ static uint64_t balance_minus(uint64_t from, uint64_t take)
 	return from > take ? from - take : 0;
 }
 
-/* Connected VMs as items of a fill. @ret_vms and @ret_fills have room for all. Return: their
- * number. */
-static size_t balance_collect(struct mt_server *server, struct mt_vmrec **ret_vms,
-			      struct mt_fill *ret_fills, uint64_t *ret_away_pages)
+uint64_t mt_balance_gap_pages(uint64_t grant_pages)
 {
-	size_t count = 0;
+	return MT_MAX(64, MT_MIN(grant_pages >> 6, 2048));
+}
 
-	*ret_away_pages = 0;
+/* What a VM holds, the room that its monitor keeps for faults included: it must not be asked to
+ * give that up. Until it has told us, all it may. */
+static uint64_t balance_held(const struct mt_vmrec *vm)
+{
+	uint64_t grant = mt_account_pages(vm->account);
+
+	if (!vm->stats_known)
+		return grant;
+	return MT_MIN(grant, vm->stats[MT_C_HELD] + mt_balance_gap_pages(grant));
+}
+
+/* Guest pages with contents, wherever they are. */
+static uint64_t balance_used(const struct mt_vmrec *vm)
+{
+	const uint64_t *c = vm->stats;
+	uint64_t empty = c[MT_C_UNTOUCHED] + c[MT_C_RELEASED] + c[MT_C_ZERO];
+
+	return vm->stats_known ? balance_minus(c[MT_C_MEMSIZE], empty) : mt_vm_memsize_pages(vm);
+}
+
+static struct mt_sched_host balance_host(const struct mt_server *server)
+{
+	uint64_t pool = mt_ledger_pool(server->ledger), own = mt_ledger_own(server->ledger);
+	uint64_t minfree = mt_server_minfree_pages(server, pool), held = 0;
+
 	for (unsigned int i = 0; i < server->vm_count; i++) {
-		struct mt_vmrec *vm = server->vms[i];
-		struct mt_policy_vm policy = mt_vm_policy(vm);
+		const struct mt_vmrec *vm = server->vms[i];
 
-		if (!vm->link) {
-			*ret_away_pages += mt_account_pages(vm->account);
-			continue;
-		}
-		ret_vms[count] = vm;
-		ret_fills[count++] = mt_policy_fill(&policy);
+		/* nobody can be told to give up memory while away: the others share the rest */
+		if (!vm->link)
+			own += mt_account_pages(vm->account);
+		else
+			held += vm->stats_known ? vm->stats[MT_C_HELD]
+						: mt_account_pages(vm->account);
 	}
-	return count;
+	return (struct mt_sched_host){.pool_pages = pool,
+				      /* on a small host a starting VM needs more than minFree */
+				      .own_pages = own +
+						   balance_minus(MT_STARTER_RESERVE_PAGES, minfree),
+				      .free_pages = balance_minus(pool, own + held),
+				      .waiting = server->balance_waiting};
 }
 
-static void balance_target_event(struct mt_server *server, const struct mt_vmrec *vm,
-				 uint64_t before)
+static struct mt_sched_vm balance_vm(const struct mt_server *server, const struct mt_vmrec *vm)
 {
-	uint64_t now = vm->target_pages;
+	struct mt_policy_vm policy = mt_vm_policy(vm);
+
+	return (struct mt_sched_vm){
+		.memsize_pages = policy.memsize_pages,
+		.overhead_pages = mt_overhead_pages(policy.memsize_pages),
+		.reservation_pages = policy.reservation_pages,
+		.limit_pages = policy.limit_pages,
+		.target_max_pages = policy.target_max_pages,
+		.shares = mt_vm_shares(vm),
+		.active_pages = mt_active_pages(&vm->touched, policy.memsize_pages,
+						server->sched_config.sample_active_pct_min),
+		.used_pages = balance_used(vm),
+		.held_pages = balance_held(vm),
+		.pressing = vm->pressing,
+		.target_pages = vm->target_pages};
+}
+
+static void balance_target_event(struct mt_server *server, struct mt_vmrec *vm,
+				 const struct mt_sched_reason *reason)
+{
+	uint64_t before = vm->event_pages, now = vm->target_pages;
 	uint64_t moved = now > before ? now - before : before - now;
-	char from[MT_SIZE_TEXT_MAX], to[MT_SIZE_TEXT_MAX];
+	char from[MT_SIZE_TEXT_MAX], to[MT_SIZE_TEXT_MAX], why[MT_SCHED_TEXT_MAX];
 
-	if (!before || !server->balance_why[0] || moved < before / BALANCE_EVENT_PART)
+	if (before && moved < MT_MAX(before / BALANCE_EVENT_PART, 1))
 		return;
-	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "target %s -> %s: %s",
-		      mt_size_text(before * MT_PAGE_SIZE, from),
-		      mt_size_text(now * MT_PAGE_SIZE, to), server->balance_why);
+	vm->event_pages = now;
+	if (before)
+		mt_events_add(server->events, MT_EVENT_INFO, vm->name, "target %s -> %s: %s",
+			      mt_size_text(before * MT_PAGE_SIZE, from),
+			      mt_size_text(now * MT_PAGE_SIZE, to), mt_sched_why_text(reason, why));
 }
 
-static void balance_set_target(struct mt_server *server, struct mt_vmrec *vm, uint64_t pages)
+static void balance_set_target(struct mt_server *server, struct mt_vmrec *vm,
+			       const struct mt_sched_vm *decided)
 {
-	uint64_t before = vm->target_pages;
 	union mt_wire_msg msg;
 
-	if (vm->target_known && before == pages)
+	vm->target_pages = decided->target_pages;
+	vm->blocked = decided->blocked;
+	balance_target_event(server, vm, &decided->reason);
+	if (vm->target_known && vm->steer_pages == decided->steer_pages)
 		return;
-	vm->target_pages = pages;
+	vm->steer_pages = decided->steer_pages;
 	vm->target_known = true;
 	mt_wire_init(&msg, MT_WIRE_TARGET, 0);
-	msg.target.pages = pages;
+	msg.target.pages = vm->steer_pages;
 	mt_link_send(vm->link, &msg, -1);
-	if (before != pages)
-		balance_target_event(server, vm, before);
 }
 
-static void balance_targets(struct mt_server *server)
+static void balance_state_event(struct mt_server *server, const struct mt_sched_host *host,
+				enum mt_host_state before, const struct mt_sched_decision *decision)
 {
-	struct mt_vmrec *vms[MT_VMS_MAX];
-	struct mt_fill fills[MT_VMS_MAX];
-	uint64_t room = mt_server_room_pages(server, mt_ledger_pool(server->ledger));
-	uint64_t away = 0;
-	size_t count = balance_collect(server, vms, fills, &away);
+	char free_text[MT_SIZE_TEXT_MAX], minfree[MT_SIZE_TEXT_MAX];
 
-	/* nobody can be told to give up memory while away: the others share the rest */
-	mt_fill_proportional(balance_minus(room, away), fills, count);
-	for (size_t i = 0; i < count; i++)
-		balance_set_target(server, vms[i], fills[i].got);
+	if (decision->state == before)
+		return;
+	mt_events_add(server->events,
+		      decision->state >= MT_HOST_HARD ? MT_EVENT_WARNING : MT_EVENT_INFO, NULL,
+		      "memory state %s -> %s: %s free, minFree is %s", mt_state_name(before),
+		      mt_state_name(decision->state),
+		      mt_size_text(host->free_pages * MT_PAGE_SIZE, free_text),
+		      mt_size_text(decision->minfree_pages * MT_PAGE_SIZE, minfree));
+}
+
+static void balance_targets(struct mt_server *server, const struct mt_sched_host *host)
+{
+	enum mt_host_state before = server->sched.state.state;
+	struct mt_sched_decision decision;
+	size_t count = 0;
+
+	for (unsigned int i = 0; i < server->vm_count; i++)
+		if (server->vms[i]->link)
+			server->sched_vms[count++] = balance_vm(server, server->vms[i]);
+	decision = mt_sched_decide(&server->sched, &server->sched_config, host, server->sched_vms,
+				   server->sched_work, count, mt_server_now_ns(server));
+	balance_state_event(server, host, before, &decision);
+	count = 0;
+	for (unsigned int i = 0; i < server->vm_count; i++)
+		if (server->vms[i]->link)
+			balance_set_target(server, server->vms[i], &server->sched_vms[count++]);
 }
 
 static int balance_by_deadline(const void *a, const void *b)
@@ -147,23 +208,25 @@ static uint64_t balance_starters(struct mt_server *server)
 struct balance_want {
 	struct mt_vmrec *vm;
 	uint64_t grant;
+	uint64_t goal;
 	uint64_t fair; /* part of what there is by the fill */
 };
 
-/* Lowest grant-to-target ratio first, by cross multiplication. */
+/* Lowest grant-to-goal ratio first, by cross multiplication. */
 static int balance_by_need(const void *a, const void *b)
 {
 	const struct balance_want *one = a, *two = b;
-	unsigned __int128 left = (unsigned __int128)one->grant * two->vm->target_pages;
-	unsigned __int128 right = (unsigned __int128)two->grant * one->vm->target_pages;
+	unsigned __int128 left = (unsigned __int128)one->grant * two->goal;
+	unsigned __int128 right = (unsigned __int128)two->grant * one->goal;
 
 	if (left != right)
 		return left < right ? -1 : 1;
 	return one->vm->id < two->vm->id ? -1 : 1;
 }
 
-static size_t balance_below_target(struct mt_server *server, struct balance_want *ret_wants,
-				   struct mt_fill *ret_fills, uint64_t *ret_granted)
+/* VMs below what they deserve, or with @beyond below what they may have of spare memory. */
+static size_t balance_below(struct mt_server *server, bool beyond, struct balance_want *ret_wants,
+			    struct mt_fill *ret_fills, uint64_t *ret_granted)
 {
 	size_t count = 0;
 
@@ -171,24 +234,26 @@ static size_t balance_below_target(struct mt_server *server, struct balance_want
 	for (unsigned int i = 0; i < server->vm_count; i++) {
 		struct mt_vmrec *vm = server->vms[i];
 		uint64_t grant = mt_account_pages(vm->account);
+		uint64_t goal = vm->steer_pages;
 
-		if (!vm->link || vm->link->broken || grant >= vm->target_pages)
+		if (!beyond)
+			goal = MT_MIN(goal, vm->target_pages);
+		if (!vm->link || vm->link->broken || vm->blocked || grant >= goal)
 			continue;
-		ret_fills[count] = (struct mt_fill){
-			.weight = vm->target_pages, .floor = grant, .cap = vm->target_pages};
-		ret_wants[count++] = (struct balance_want){.vm = vm, .grant = grant};
+		ret_fills[count] = (struct mt_fill){.weight = goal, .floor = grant, .cap = goal};
+		ret_wants[count++] = (struct balance_want){.vm = vm, .grant = grant, .goal = goal};
 		*ret_granted += grant;
 	}
 	return count;
 }
 
-static void balance_others(struct mt_server *server, uint64_t waiting)
+/* Hands out what is not granted, but for @keep pages. */
+static void balance_hand_out(struct mt_server *server, uint64_t keep, bool beyond)
 {
 	struct balance_want wants[MT_VMS_MAX];
 	struct mt_fill fills[MT_VMS_MAX];
-	uint64_t keep = waiting + MT_STARTER_RESERVE_PAGES, granted = 0;
-	uint64_t left = balance_minus(mt_ledger_ungranted(server->ledger), keep);
-	size_t count = balance_below_target(server, wants, fills, &granted);
+	uint64_t left = balance_minus(mt_ledger_ungranted(server->ledger), keep), granted = 0;
+	size_t count = balance_below(server, beyond, wants, fills, &granted);
 
 	if (!left || !count)
 		return;
@@ -197,7 +262,7 @@ static void balance_others(struct mt_server *server, uint64_t waiting)
 		wants[i].fair = fills[i].got - wants[i].grant;
 	qsort(wants, count, sizeof(wants[0]), balance_by_need);
 	for (size_t i = 0; i < count && left; i++) {
-		uint64_t need = wants[i].vm->target_pages - wants[i].grant;
+		uint64_t need = wants[i].goal - wants[i].grant;
 		uint64_t piece = MT_MAX(wants[i].fair, BALANCE_QUANTUM_PAGES);
 
 		piece = MT_MIN(piece, need);
@@ -206,6 +271,47 @@ static void balance_others(struct mt_server *server, uint64_t waiting)
 		balance_plan(server, wants[i].vm, piece);
 		left -= piece;
 	}
+}
+
+/*
+ * The cushion of minFree is there for VMs that are owed memory while others still give it up; what
+ * goes beyond anybody's target must leave it alone.
+ */
+static void balance_others(struct mt_server *server, uint64_t waiting)
+{
+	uint64_t minfree = mt_server_minfree_pages(server, mt_ledger_pool(server->ledger));
+
+	balance_hand_out(server, waiting + MT_STARTER_RESERVE_PAGES, false);
+	balance_hand_out(server, waiting + MT_MAX(minfree, MT_STARTER_RESERVE_PAGES), true);
+}
+
+/*
+ * Is @vm below its target and about to need more than its grant? A VM that has room to grow is not
+ * worth taking memory from others for, even if it deserves more.
+ */
+static bool balance_short(const struct mt_vmrec *vm)
+{
+	uint64_t grant = mt_account_pages(vm->account);
+	uint64_t goal = MT_MIN(vm->target_pages, vm->steer_pages);
+
+	if (!vm->link || vm->link->broken || grant >= goal)
+		return false;
+	return vm->pressing || grant < MT_MIN(goal, balance_held(vm) + MT_SCHED_GROWTH_MIN_PAGES);
+}
+
+/* Whoever is short makes the next decision one that takes from those above their targets; the first
+ * time at once. */
+static void balance_note_waiting(struct mt_server *server, uint64_t starters)
+{
+	bool waiting = starters > 0;
+
+	for (unsigned int i = 0; !waiting && i < server->vm_count; i++)
+		waiting = balance_short(server->vms[i]);
+	if (waiting && !server->balance_waiting)
+		mt_sched_touch(&server->sched);
+	else if (waiting)
+		mt_sched_press(&server->sched);
+	server->balance_waiting = waiting;
 }
 
 /* The books and the state file know of it; now the monitors may. */
@@ -236,18 +342,30 @@ static void balance_take_back(struct mt_server *server)
 	}
 }
 
+static void balance_arm(struct mt_server *server, const struct mt_sched_host *host)
+{
+	uint64_t next = mt_sched_next_ns(&server->sched, &server->sched_config, host);
+
+	mt_server_arm(server, MT_MAX(next, mt_server_now_ns(server) + BALANCE_SOONEST_NS));
+}
+
 bool mt_balance_run(struct mt_server *server)
 {
+	struct mt_sched_host host = balance_host(server);
+	bool decide = mt_sched_due(&server->sched, &server->sched_config, &host,
+				   mt_server_now_ns(server));
 	uint64_t waiting;
 
-	if (!server->balance_due)
+	if (!server->balance_due && !decide) {
+		balance_arm(server, &host);
 		return false;
+	}
 	server->balance_due = false;
-	if (server->balance_why[0])
-		balance_targets(server);
-	server->balance_why[0] = '\0';
+	if (decide)
+		balance_targets(server, &host);
 	waiting = balance_starters(server);
 	balance_others(server, waiting);
+	balance_note_waiting(server, waiting);
 	if (mt_state_file_secure(server)) {
 		balance_take_back(server);
 		return true;

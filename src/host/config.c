@@ -119,6 +119,7 @@ void mt_config_init(struct mt_config *config)
 				     .zip_max_pct = 10,
 				     .check_timeout_ms = 30000,
 				     .region_wait_ms = 10000};
+	mt_sched_config_init(&config->sched);
 }
 
 int mt_config_set(struct mt_config *config, const char *key, const char *value, struct mt_err *err)
@@ -126,6 +127,8 @@ int mt_config_set(struct mt_config *config, const char *key, const char *value, 
 	for (size_t i = 0; i < MT_ARRAY_SIZE(config_keys); i++)
 		if (config_key_is(config_keys[i].name, key))
 			return config_keys[i].set(config, value, err);
+	if (mt_setting_find(key))
+		return mt_sched_config_parse(&config->sched, key, value, err);
 	return mt_err_set(err, -ENOENT, "'%s' is not a setting", key);
 }
 
@@ -214,8 +217,10 @@ int mt_config_check_pool(const struct mt_config *config, uint64_t pool_bytes, st
 int mt_config_finish(struct mt_config *config, struct mt_err *err)
 {
 	uint64_t total = 0, keep;
-	int rc;
+	int rc = mt_sched_config_check(&config->sched, err);
 
+	if (rc)
+		return rc;
 	if (!config->pool_bytes) {
 		rc = config_mem_total(&total, err);
 		if (rc)

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/types.h"
+#include "policy/settings.h"
 
 #include <limits.h>
 
@@ -23,6 +24,7 @@ struct mt_config {
 	uint64_t own_bytes;  /* the daemon's own part of the pool */
 	uint32_t zip_max_pct;
 	uint32_t check_timeout_ms;
+	struct mt_sched_config sched;
 	uint32_t region_wait_ms; /* how long a starting VM waits for others to return memory */
 };
 

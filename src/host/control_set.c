@@ -123,40 +123,66 @@ int mt_control_set_vm(struct mt_server *server, struct mt_vmrec *vm, struct json
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "set: %s", text);
 	mt_monitor_send_settings(vm);
 	mt_state_file_touch(server);
-	mt_balance_want(server, "settings of VM '%s': %.200s", vm->name, text);
+	mt_balance_want(server);
 	return 0;
+}
+
+/* Reads all keys into copies: @ret_pool_bytes is 0 when the pool stays. */
+static int set_read_host(struct json_object *settings, struct mt_sched_config *config,
+			 uint64_t *ret_pool_bytes, struct mt_err *err)
+{
+	*ret_pool_bytes = 0;
+	json_object_object_foreach(settings, key, value)
+	{
+		bool pool = !strcmp(key, "pool");
+		const char *text;
+		int rc = mt_control_text(settings, key, &text, err);
+
+		(void)value;
+		if (!rc && !pool && !mt_setting_find(key))
+			return mt_err_set(
+				err, -EINVAL,
+				"'%.40s' is not a setting of the host; there are pool and "
+				"those 'memtide host --json' shows under settings",
+				key);
+		if (!rc)
+			rc = pool ? mt_size_parse(text, key, ret_pool_bytes, err)
+				  : mt_sched_config_parse(config, key, text, err);
+		if (rc)
+			return rc;
+	}
+	return mt_sched_config_check(config, err);
 }
 
 int mt_control_set_host(struct mt_server *server, struct json_object *request, struct mt_err *err)
 {
+	struct mt_sched_config fresh = server->sched_config, old = fresh;
+	uint64_t bytes, pool = mt_ledger_pool(server->ledger);
 	struct json_object *settings = NULL;
-	const char *text = NULL;
-	uint64_t bytes = 0;
-	char size[MT_SIZE_TEXT_MAX];
+	char text[MT_WIRE_TEXT_MAX - 64];
 	int rc = set_settings(request, &settings, err);
 
-	if (rc)
-		return rc;
-	json_object_object_foreach(settings, key, value)
-	{
-		(void)value;
-		if (strcmp(key, "pool"))
-			return mt_err_set(err, -EINVAL,
-					  "'%.40s' is not a setting of the host; there is pool",
-					  key);
-	}
-	rc = mt_control_text(settings, "pool", &text, err);
 	if (!rc)
-		rc = mt_size_parse(text, "pool", &bytes, err);
-	if (!rc)
+		rc = set_read_host(settings, &fresh, &bytes, err);
+	if (!rc && bytes) {
 		rc = mt_config_check_pool(&server->config, bytes, err);
-	if (!rc)
-		rc = mt_registry_check_promises(server, bytes / MT_PAGE_SIZE, err);
+		pool = bytes / MT_PAGE_SIZE;
+	}
 	if (rc)
 		return rc;
-	mt_ledger_set_pool(server->ledger, bytes / MT_PAGE_SIZE);
-	mt_events_add(server->events, MT_EVENT_INFO, NULL, "set: pool=%s",
-		      mt_size_text(bytes, size));
-	mt_balance_want(server, "the pool is %s now", size);
+	/* minFree may be another one */
+	server->sched_config = fresh;
+	rc = mt_registry_check_promises(server, pool, err);
+	if (rc && (bytes || fresh.min_free_pct != old.min_free_pct)) {
+		server->sched_config = old;
+		return rc;
+	}
+	if (bytes)
+		mt_ledger_set_pool(server->ledger, pool);
+	set_describe(settings, text, sizeof(text));
+	mt_events_add(server->events, MT_EVENT_INFO, NULL, "set: %s", text);
+	mt_monitor_send_settings_all(server);
+	mt_state_file_touch(server);
+	mt_balance_want(server);
 	return 0;
 }

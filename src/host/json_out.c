@@ -153,8 +153,15 @@ static uint64_t json_slack_pct(const uint64_t *counters)
 	return stored && held > stored ? (held - stored) * 100 / stored : 0;
 }
 
+static uint64_t json_active(const struct mt_vmrec *vm, const struct mt_active *active,
+			    unsigned int floor_pct)
+{
+	return mt_active_pages(active, mt_vm_memsize_pages(vm), floor_pct) * KIB_PER_PAGE;
+}
+
 struct json_object *mt_json_vm(const struct mt_vmrec *vm)
 {
+	const struct mt_sched_config *config = &vm->server->sched_config;
 	struct json_object *object = json_object_new_object();
 	struct json_sums s = json_sums_of(vm);
 
@@ -168,7 +175,7 @@ struct json_object *mt_json_vm(const struct mt_vmrec *vm)
 	json_counters(object, vm->stats);
 	/* the daemon's own books are what counts, and derived numbers replace raw ones */
 	json_number(object, "grant", mt_account_pages(vm->account) * KIB_PER_PAGE);
-	json_number(object, "target", vm->target_pages * KIB_PER_PAGE);
+	json_number(object, "target", vm->steer_pages * KIB_PER_PAGE);
 	json_number(object, "swapSpace",
 		    vm->swap_bytes ? vm->swap_bytes / 1024
 				   : vm->stats[MT_C_SWAP_SLOTS] * KIB_PER_PAGE);
@@ -181,6 +188,9 @@ struct json_object *mt_json_vm(const struct mt_vmrec *vm)
 	json_number(object, "swapin", s.swapin);
 	json_number(object, "swapout", s.swapout);
 	json_number(object, "entitlement", vm->target_pages * KIB_PER_PAGE);
+	json_number(object, "active", json_active(vm, &vm->touched, config->sample_active_pct_min));
+	json_number(object, "activewrite",
+		    json_active(vm, &vm->written, config->sample_dirtied_pct_min));
 	json_number(object, "slack_pct", json_slack_pct(vm->stats));
 	return object;
 }
@@ -227,8 +237,9 @@ static void json_host_pool(struct json_object *object, const struct mt_server *s
 	json_number(object, "own", mt_ledger_own(ledger) * KIB_PER_PAGE);
 	json_number(object, "held", mt_server_held_pages(server) * KIB_PER_PAGE);
 	json_number(object, "heldMax", server->held_max_pages * KIB_PER_PAGE);
-	json_number(object, "minfree", MT_STARTER_RESERVE_PAGES * KIB_PER_PAGE);
-	json_text(object, "state", "high");
+	json_number(object, "minfree",
+		    mt_server_minfree_pages(server, mt_ledger_pool(ledger)) * KIB_PER_PAGE);
+	json_text(object, "state", mt_state_name(server->sched.state.state));
 	json_number(object, "vms", server->vm_count);
 	json_number(object, "memsize", sums->memsize);
 	json_number(object, "overcommit_pct",
@@ -253,6 +264,16 @@ static void json_host_sums(struct json_object *object, const struct json_sums *s
 	json_number(object, "overhead", sums->overhead);
 }
 
+static struct json_object *json_settings(const struct mt_sched_config *config)
+{
+	struct json_object *settings = json_object_new_object();
+
+	for (size_t i = 0; i < mt_settings_count; i++)
+		json_number(settings, mt_settings[i].name,
+			    mt_setting_value(&mt_settings[i], config));
+	return settings;
+}
+
 struct json_object *mt_json_host(const struct mt_server *server)
 {
 	struct json_object *object = json_object_new_object();
@@ -265,6 +286,7 @@ struct json_object *mt_json_host(const struct mt_server *server)
 	}
 	json_host_pool(object, server, &sums);
 	json_host_sums(object, &sums);
+	json_object_object_add(object, "settings", json_settings(&server->sched_config));
 	json_text(object, "swap_dir", server->config.swap_dir);
 	json_number(object, "swap_dir_free",
 		    mt_swap_dir_free_bytes(server->config.swap_dir) / 1024);

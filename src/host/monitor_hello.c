@@ -21,7 +21,15 @@ void mt_monitor_send_settings(const struct mt_vmrec *vm)
 		return;
 	mt_wire_init(&msg, MT_WIRE_SETTINGS, 0);
 	msg.settings.zip_max_pct = vm->settings.zip_max_pct;
+	msg.settings.sample_period_s = vm->server->sched_config.sample_period_s;
+	msg.settings.sample_pages = vm->server->sched_config.sample_pages;
 	mt_link_send(vm->link, &msg, -1);
+}
+
+void mt_monitor_send_settings_all(const struct mt_server *server)
+{
+	for (unsigned int i = 0; i < server->vm_count; i++)
+		mt_monitor_send_settings(server->vms[i]);
 }
 
 static bool hello_trusted(const struct mt_link *link)
@@ -160,6 +168,8 @@ static int hello_bind(struct mt_link *link, const struct mt_wire_hello *hello, s
 	vm->token[0] = '\0';
 	vm->away_event_ns = 0;
 	vm->target_known = false;
+	vm->stats_known = false;
+	vm->pressing = false;
 	vm->reconnected = again;
 	memcpy(vm->vmm, hello->vmm, sizeof(vm->vmm));
 	mt_text_clean(vm->vmm);
@@ -213,5 +223,5 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello)
 	hello_welcome(link, hello->head.serial);
 	hello_tell(link, again);
 	mt_state_file_touch(link->server);
-	mt_balance_want(link->server, "VM '%s' connected", vm->name);
+	mt_balance_want(link->server);
 }

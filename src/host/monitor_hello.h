@@ -18,4 +18,7 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello);
 /** mt_monitor_send_settings() - tell @vm's monitor, if it is there, its settings */
 void mt_monitor_send_settings(const struct mt_vmrec *vm);
 
+/** mt_monitor_send_settings_all() - tell everybody */
+void mt_monitor_send_settings_all(const struct mt_server *server);
+
 #endif

@@ -265,7 +265,7 @@ static void link_leave_vm(struct mt_link *link)
 
 	vm->link = NULL;
 	mt_region_forget_pending(vm);
-	mt_balance_want(server, "VM '%s' lost its connection", vm->name);
+	mt_balance_want(server);
 	vm->away_event_ns = mt_server_now_ns(server) + LINK_AWAY_EVENT_NS;
 	/* also now: an audit may be under way that nobody will answer */
 	mt_server_arm(server, mt_server_now_ns(server));

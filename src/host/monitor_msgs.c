@@ -45,13 +45,56 @@ static void msgs_check_held(struct mt_link *link)
 	vm->over_grant = over;
 }
 
+/* Did the VM have to give up pages of its own to bring others in? @before: its counters then. */
+static bool msgs_pressing(const struct mt_vmrec *vm, const uint64_t *before)
+{
+	static const enum mt_counter grown[] = {MT_C_FAULT_NEW, MT_C_FAULT_ZIPPED,
+						MT_C_FAULT_SWAPPED};
+	uint64_t grant = mt_account_pages(vm->account);
+
+	if (!vm->stats_known)
+		return false;
+	if (vm->stats[MT_C_FAULT_WAITED] > before[MT_C_FAULT_WAITED])
+		return true;
+	if (vm->stats[MT_C_HELD] + 2 * mt_balance_gap_pages(grant) < grant)
+		return false;
+	for (size_t i = 0; i < MT_ARRAY_SIZE(grown); i++)
+		if (vm->stats[grown[i]] > before[grown[i]])
+			return true;
+	return false;
+}
+
+static void msgs_active(struct mt_active *active, const uint64_t *now, const uint64_t *before,
+			enum mt_counter hits, enum mt_counter hits_now, double period_s)
+{
+	uint64_t watched = now[MT_C_SAMPLE_WATCHED] - before[MT_C_SAMPLE_WATCHED];
+
+	/* counts that went back are another monitor's, or nonsense: then nothing is known */
+	if (now[MT_C_SAMPLE_PERIODS] > before[MT_C_SAMPLE_PERIODS] &&
+	    now[MT_C_SAMPLE_WATCHED] >= before[MT_C_SAMPLE_WATCHED] && now[hits] >= before[hits])
+		mt_active_end(active, watched, now[hits] - before[hits], period_s);
+	mt_active_watch(active, now[MT_C_SAMPLE_NOW_WATCHED], now[hits_now]);
+}
+
+/* The counts of the sample, turned into estimates. */
+static void msgs_sample(struct mt_vmrec *vm, const uint64_t *before)
+{
+	double period_s = vm->server->sched_config.sample_period_s;
+
+	msgs_active(&vm->touched, vm->stats, before, MT_C_SAMPLE_TOUCHED, MT_C_SAMPLE_NOW_TOUCHED,
+		    period_s);
+	msgs_active(&vm->written, vm->stats, before, MT_C_SAMPLE_WRITTEN, MT_C_SAMPLE_NOW_WRITTEN,
+		    period_s);
+}
+
 static void msgs_stats(struct mt_link *link, const struct mt_wire_stats *stats)
 {
 	struct mt_server *server = link->server;
 	struct mt_vmrec *vm = link->vm;
 	uint64_t lost = vm->stats[MT_C_FAILED];
-	uint64_t held;
+	uint64_t before[MT_COUNTER_MAX], held;
 
+	memcpy(before, vm->stats, sizeof(before));
 	for (unsigned int i = 0; i < MT_COUNTER_MAX; i++) {
 		uint64_t value = i < stats->count ? stats->value[i] : 0;
 
@@ -60,6 +103,13 @@ static void msgs_stats(struct mt_link *link, const struct mt_wire_stats *stats)
 	if (vm->stats[MT_C_FAILED] > lost)
 		msgs_failed(link);
 	msgs_check_held(link);
+	vm->pressing = msgs_pressing(vm, before);
+	/* the first ones after a reconnection cover an unknown time */
+	if (vm->stats_known || !before[MT_C_SAMPLE_PERIODS])
+		msgs_sample(vm, before);
+	vm->stats_known = true;
+	if (vm->pressing)
+		mt_sched_press(&server->sched);
 	held = mt_server_held_pages(server);
 	server->held_max_pages = MT_MAX(server->held_max_pages, held);
 }

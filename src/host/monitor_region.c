@@ -51,31 +51,6 @@ static int region_check_range(const struct mt_vmrec *vm, uint64_t addr, uint64_t
 	return 0;
 }
 
-/* Judged with the region already in the record. */
-static int region_check_promise(const struct mt_server *server, const struct mt_vmrec *vm,
-				struct mt_err *err)
-{
-	uint64_t memsize = mt_vm_memsize_pages(vm) * MT_PAGE_SIZE;
-	uint64_t pool = mt_ledger_pool(server->ledger);
-	uint64_t room = mt_server_room_pages(server, pool);
-	uint64_t others = mt_registry_promised_pages(server, vm);
-	uint64_t own = mt_vm_promise_pages(vm);
-	char a[MT_SIZE_TEXT_MAX], b[MT_SIZE_TEXT_MAX], c[MT_SIZE_TEXT_MAX];
-
-	if (vm->settings.reservation_bytes > memsize)
-		return mt_err_set(
-			err, -EINVAL, "reservation %s is more than the VM's memory of %s; lower it",
-			mt_size_text(vm->settings.reservation_bytes, a), mt_size_text(memsize, b));
-	if (own + others > room)
-		return mt_err_set(
-			err, -ENOSPC,
-			"the VM needs %s and the pool of %s has %s left beside what other "
-			"VMs were promised; stop a VM or raise the pool",
-			mt_size_text(own * MT_PAGE_SIZE, a), mt_size_text(pool * MT_PAGE_SIZE, b),
-			mt_size_text(room > others ? (room - others) * MT_PAGE_SIZE : 0, c));
-	return 0;
-}
-
 int mt_region_swap_grow(struct mt_server *server, struct mt_vmrec *vm, uint64_t reservation_bytes,
 			struct mt_err *err)
 {
@@ -138,7 +113,6 @@ void mt_region_add(struct mt_link *link, const struct mt_wire_region_add *msg)
 	struct mt_server *server = link->server;
 	struct mt_vmrec *vm = link->vm;
 	struct mt_vm_region *region = region_find(vm, msg->addr, msg->bytes);
-	char size[MT_SIZE_TEXT_MAX];
 	struct mt_err err = {0};
 	int rc;
 
@@ -160,7 +134,8 @@ void mt_region_add(struct mt_link *link, const struct mt_wire_region_add *msg)
 					.deadline_ns = mt_server_now_ns(server) +
 						       server->config.region_wait_ms * MT_NS_PER_MS,
 					.swap_before = vm->swap_bytes};
-	rc = region_check_promise(server, vm, &err);
+	/* judged with the region already in the record */
+	rc = mt_registry_admit(server, vm, &vm->settings, &err);
 	if (!rc)
 		rc = mt_region_swap_grow(server, vm, vm->settings.reservation_bytes, &err);
 	if (rc) {
@@ -169,8 +144,7 @@ void mt_region_add(struct mt_link *link, const struct mt_wire_region_add *msg)
 		return;
 	}
 	mt_server_arm(server, region->deadline_ns);
-	mt_balance_want(server, "VM '%s' adds %s of memory", vm->name,
-			mt_size_text(msg->bytes, size));
+	mt_balance_want(server);
 }
 
 void mt_region_del(struct mt_link *link, const struct mt_wire_region_del *msg)
@@ -193,7 +167,7 @@ void mt_region_del(struct mt_link *link, const struct mt_wire_region_del *msg)
 	mt_size_text(msg->bytes, size);
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "memory of %s removed", size);
 	mt_state_file_touch(server);
-	mt_balance_want(server, "VM '%s' removed %s of memory", vm->name, size);
+	mt_balance_want(server);
 }
 
 static const char *region_why_text(uint32_t why)
@@ -258,7 +232,7 @@ static void region_confirm(struct mt_server *server, struct mt_vmrec *vm,
 		      "memory of %s added; grant %s, target %s, swap %s",
 		      mt_size_text(region->bytes, size),
 		      mt_size_text(mt_account_pages(vm->account) * MT_PAGE_SIZE, grant),
-		      mt_size_text(vm->target_pages * MT_PAGE_SIZE, target),
+		      mt_size_text(vm->steer_pages * MT_PAGE_SIZE, target),
 		      mt_size_text(vm->swap_bytes, swap));
 }
 
@@ -289,7 +263,7 @@ static void region_refuse_late(struct mt_server *server, struct mt_vmrec *vm,
 		mt_size_text(mt_ledger_pool(server->ledger) * MT_PAGE_SIZE, pool));
 	region_undo(vm, region);
 	region_refuse(server, vm, serial, &err);
-	mt_balance_want(server, "VM '%s' could not start", vm->name);
+	mt_balance_want(server);
 }
 
 static void region_expire_vm(struct mt_server *server, struct mt_vmrec *vm)

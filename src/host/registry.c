@@ -71,21 +71,24 @@ uint64_t mt_registry_promised_pages(const struct mt_server *server, const struct
 	return pages;
 }
 
-static int registry_check_room(const struct mt_server *server, const struct mt_vmrec *vm,
-			       uint64_t promise, struct mt_err *err)
+int mt_registry_admit(const struct mt_server *server, const struct mt_vmrec *vm,
+		      const struct mt_vm_settings *settings, struct mt_err *err)
 {
-	uint64_t room = mt_server_room_pages(server, mt_ledger_pool(server->ledger));
-	uint64_t taken = mt_registry_promised_pages(server, vm);
-	char want[MT_SIZE_TEXT_MAX], left[MT_SIZE_TEXT_MAX], pool[MT_SIZE_TEXT_MAX];
+	struct mt_admit_vm admission = mt_vm_admission(vm, settings);
+	uint64_t pool = mt_ledger_pool(server->ledger);
+	struct mt_admit_host host = {
+		.pool_pages = pool,
+		.own_pages = mt_ledger_own(server->ledger),
+		/* on a small host a starting VM needs more than minFree */
+		.minfree_pages =
+			MT_MAX(mt_server_minfree_pages(server, pool), MT_STARTER_RESERVE_PAGES),
+		.reserved_pages = mt_registry_promised_pages(server, vm),
+		/* whoever sets the space aside finds out, and names the directory */
+		.swap_free_pages = MT_POLICY_MAX};
 
-	if (promise + taken <= room)
+	if (!admission.memsize_pages)
 		return 0;
-	return mt_err_set(err, -ENOSPC,
-			  "the pool can't keep a reservation of %s: %s of its %s can still be "
-			  "reserved; lower reservations or raise the pool",
-			  mt_size_text(promise * MT_PAGE_SIZE, want),
-			  mt_size_text(room > taken ? (room - taken) * MT_PAGE_SIZE : 0, left),
-			  mt_size_text(mt_ledger_pool(server->ledger) * MT_PAGE_SIZE, pool));
+	return mt_admit_check(&host, &admission, vm ? vm->name : "the VM", err);
 }
 
 int mt_registry_check_promises(const struct mt_server *server, uint64_t pool_pages,
@@ -97,11 +100,12 @@ int mt_registry_check_promises(const struct mt_server *server, uint64_t pool_pag
 
 	if (promised <= room)
 		return 0;
-	return mt_err_set(err, -ENOSPC,
-			  "such a pool has %s for VMs, and %s are promised to them "
-			  "(reservations, and 16M to run); lower reservations or stop VMs",
-			  mt_size_text(room * MT_PAGE_SIZE, have),
-			  mt_size_text(promised * MT_PAGE_SIZE, want));
+	return mt_err_set(
+		err, -ENOSPC,
+		"such a pool has %s for VMs, and %s are promised to them "
+		"(reservations and overhead, at least 16M); lower reservations or stop VMs",
+		mt_size_text(room * MT_PAGE_SIZE, have),
+		mt_size_text(promised * MT_PAGE_SIZE, want));
 }
 
 int mt_registry_check_settings(const struct mt_server *server, const struct mt_vmrec *vm,
@@ -130,7 +134,7 @@ int mt_registry_check_settings(const struct mt_server *server, const struct mt_v
 				  reservation, mt_size_text(memsize, other));
 	if (vm && settings->reservation_bytes <= vm->settings.reservation_bytes)
 		return 0;
-	return registry_check_room(server, vm, mt_pages_of_bytes(settings->reservation_bytes), err);
+	return mt_registry_admit(server, vm, settings, err);
 }
 
 int mt_random_token(char ret[static MT_WIRE_TOKEN_MAX], struct mt_err *err)
@@ -193,6 +197,8 @@ int mt_registry_add(struct mt_server *server, const char *name,
 	snprintf(vm->name, sizeof(vm->name), "%s", name);
 	vm->server = server;
 	vm->settings = *settings;
+	mt_active_init(&vm->touched);
+	mt_active_init(&vm->written);
 	vm->pidfd = -1;
 	vm->swap_fd = -1;
 	vm->account = mt_ledger_open(server->ledger);
@@ -217,7 +223,7 @@ void mt_registry_remove(struct mt_server *server, struct mt_vmrec *vm, const cha
 	MT_ASSERT(found);
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "%s; grant of %s is free again", why,
 		      mt_size_text(pages * MT_PAGE_SIZE, freed));
-	mt_balance_want(server, "VM '%s' has left", vm->name);
+	mt_balance_want(server);
 	mt_state_file_touch(server);
 	/* whoever waits for an answer from it is told in the next turn */
 	mt_server_arm(server, mt_server_now_ns(server));

@@ -17,7 +17,7 @@ struct mt_vmrec *mt_registry_find_token(const struct mt_server *server, const ch
 /**
  * mt_registry_add() - take @name for a new VM
  *
- * Return: 0; -EINVAL for a bad name or settings that can't be, -EEXIST, -ENOSPC when the pool
+ * Return: 0; -EINVAL for a bad name or settings that can't be, -EEXIST, -ENOMEM when the pool
  * can't keep the reservation, -EMFILE above MT_VMS_MAX.
  */
 MT_MUST_CHECK int mt_registry_add(struct mt_server *server, const char *name,
@@ -37,12 +37,21 @@ void mt_registry_client_gone(struct mt_server *server, const struct mt_client *c
 /** mt_registry_expire() - say what has been held back: connections that stayed lost */
 void mt_registry_expire(struct mt_server *server);
 
-/** mt_registry_check_settings() - may @vm (NULL: a new one) have @settings? 0, -EINVAL or -ENOSPC.
+/** mt_registry_check_settings() - may @vm (NULL: a new one) have @settings? 0, -EINVAL or -ENOMEM.
  */
 MT_MUST_CHECK int mt_registry_check_settings(const struct mt_server *server,
 					     const struct mt_vmrec *vm,
 					     const struct mt_vm_settings *settings,
 					     struct mt_err *err);
+
+/**
+ * mt_registry_admit() - do what @vm (NULL: a new one) is promised with @settings and what the
+ * others were promised fit the pool?
+ *
+ * Return: 0; -EINVAL: settings contradict each other; -ENOMEM: they do not fit
+ */
+MT_MUST_CHECK int mt_registry_admit(const struct mt_server *server, const struct mt_vmrec *vm,
+				    const struct mt_vm_settings *settings, struct mt_err *err);
 
 /** mt_registry_promised_pages() - sum of promises to all VMs but @except (may be NULL) */
 uint64_t mt_registry_promised_pages(const struct mt_server *server, const struct mt_vmrec *except);

@@ -8,6 +8,7 @@
 #include "host/registry.h"
 #include "host/state_file.h"
 #include "base/size.h"
+#include "policy/minfree.h"
 #include "sys/sock.h"
 #include "sys/swap_file.h"
 #include "sys/uffd_device.h"
@@ -37,9 +38,16 @@ uint64_t mt_server_now_ns(const struct mt_server *server)
 	return mt_loop_now_ns(server->loop);
 }
 
+uint64_t mt_server_minfree_pages(const struct mt_server *server, uint64_t pool_pages)
+{
+	return mt_minfree_pages(pool_pages, server->sched_config.min_free_pct);
+}
+
 uint64_t mt_server_room_pages(const struct mt_server *server, uint64_t pool_pages)
 {
-	uint64_t taken = mt_ledger_own(server->ledger) + MT_STARTER_RESERVE_PAGES;
+	uint64_t keep =
+		MT_MAX(mt_server_minfree_pages(server, pool_pages), MT_STARTER_RESERVE_PAGES);
+	uint64_t taken = mt_ledger_own(server->ledger) + keep;
 
 	return pool_pages > taken ? pool_pages - taken : 0;
 }
@@ -259,6 +267,7 @@ struct mt_server *mt_server_new(const struct mt_config *config, struct mt_err *e
 		return NULL;
 	}
 	server->config = *config;
+	server->sched_config = config->sched;
 	server->uffd = server->signal_fd = server->control_fd = server->vm_fd = -1;
 	server->deadline_ns = MT_LOOP_NEVER;
 	server_raise_files();

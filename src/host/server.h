@@ -14,6 +14,7 @@
 #include "host/ledger.h"
 #include "host/loop.h"
 #include "host/vm.h"
+#include "policy/scheduler.h"
 
 #define MT_VMS_MAX     1024
 #define MT_LINKS_MAX   (MT_VMS_MAX + 64) /* some may not have said hello yet */
@@ -51,8 +52,12 @@ struct mt_server {
 	uint64_t held_max_pages;
 	struct mt_event_rate rate; /* of peers that have no VM */
 
+	struct mt_sched sched;
+	struct mt_sched_config sched_config; /* in force; config.sched is how the daemon started */
+	struct mt_sched_vm sched_vms[MT_VMS_MAX]; /* of the round under way */
+	struct mt_ent_vm sched_work[MT_VMS_MAX];
 	bool balance_due;
-	char balance_why[MT_WIRE_TEXT_MAX];
+	bool balance_waiting; /* a VM below its target, or a new one, needs what others hold */
 
 	uint64_t deadline_ns;      /* next time something may have to be given up; may be early */
 	uint64_t accept_paused_ns; /* out of descriptors until then; 0: accepting */
@@ -74,6 +79,9 @@ void mt_server_pause_accept(struct mt_server *server, uint64_t pause_ns);
 
 /** mt_server_now_ns() - monotonic, of this turn */
 uint64_t mt_server_now_ns(const struct mt_server *server);
+
+/** mt_server_minfree_pages() - free memory that all states are measured by */
+uint64_t mt_server_minfree_pages(const struct mt_server *server, uint64_t pool_pages);
 
 /** mt_server_room_pages() - what VMs may be promised in all, with a pool of @pool_pages */
 uint64_t mt_server_room_pages(const struct mt_server *server, uint64_t pool_pages);

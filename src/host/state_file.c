@@ -3,6 +3,7 @@
  * state_file.c - one line for each VM; see state_file.h
  *
  *	memtide-state 1
+ *	@Mem.IdleTax 50		a setting of the host that was changed live; no VM's name has an @
  *	name pid start grant memsize reservation limit target_max shares shares_per_mib zip_max_pct
  *group
  *
@@ -41,9 +42,9 @@ static uint64_t state_record(const struct mt_vmrec *vm, bool slack)
 {
 	uint64_t grant = mt_account_pages(vm->account);
 
-	if (!slack || grant >= vm->target_pages)
+	if (!slack || grant >= vm->steer_pages)
 		return grant;
-	return MT_MIN(vm->target_pages, grant + STATE_SLACK_PAGES);
+	return MT_MIN(vm->steer_pages, grant + STATE_SLACK_PAGES);
 }
 
 static void state_print(FILE *file, const struct mt_vmrec *vm, uint64_t record)
@@ -58,11 +59,29 @@ static void state_print(FILE *file, const struct mt_vmrec *vm, uint64_t record)
 		s->shares_per_mib, s->zip_max_pct, s->share_group[0] ? s->share_group : "-");
 }
 
+/* Settings that differ from what the configuration says. */
+static bool state_settings(const struct mt_server *server, FILE *file)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < mt_settings_count; i++) {
+		unsigned int value = mt_setting_value(&mt_settings[i], &server->sched_config);
+
+		if (value == mt_setting_value(&mt_settings[i], &server->config.sched))
+			continue;
+		any = true;
+		if (file)
+			fprintf(file, "@%s %u\n", mt_settings[i].name, value);
+	}
+	return any;
+}
+
 static int state_print_all(const struct mt_server *server, FILE *file, bool slack)
 {
 	bool bad;
 
 	fputs(STATE_HEAD, file);
+	state_settings(server, file);
 	for (unsigned int i = 0; i < server->vm_count; i++)
 		if (server->vms[i]->pid)
 			state_print(file, server->vms[i], state_record(server->vms[i], slack));
@@ -165,15 +184,17 @@ void mt_state_file_expire(struct mt_server *server)
 
 void mt_state_file_finish(struct mt_server *server)
 {
+	bool needed = state_settings(server, NULL);
 	char path[PATH_MAX + 16];
 
 	for (unsigned int i = 0; i < server->vm_count; i++)
-		if (server->vms[i]->pid) {
-			if (state_write(server, false))
-				fprintf(stderr, "memtided: state file of '%s' can't be written\n",
-					server->config.socket);
-			return;
-		}
+		needed |= server->vms[i]->pid != 0;
+	if (needed) {
+		if (state_write(server, false))
+			fprintf(stderr, "memtided: state file of '%s' can't be written\n",
+				server->config.socket);
+		return;
+	}
 	state_path(server, "", path);
 	unlink(path);
 }
@@ -261,10 +282,31 @@ static void state_adopt(struct mt_server *server, const struct state_line *line)
 		      mt_size_text(line->grant_pages * MT_PAGE_SIZE, grant));
 }
 
+static bool state_parse_setting(const char *text, struct mt_sched_config *config)
+{
+	char name[64], value[16];
+
+	return sscanf(text, "@%63s %15s", name, value) == 2 &&
+	       !mt_sched_config_parse(config, name, value, NULL);
+}
+
+static void state_line(struct mt_server *server, const char *text, struct mt_sched_config *config)
+{
+	struct state_line line;
+
+	if (text[0] == '@' && state_parse_setting(text, config))
+		return;
+	if (text[0] != '@' && state_parse(text, &line))
+		state_adopt(server, &line);
+	else
+		mt_events_add(server->events, MT_EVENT_WARNING, NULL,
+			      "a bad line of the state file was ignored");
+}
+
 int mt_state_file_load(struct mt_server *server, struct mt_err *err)
 {
+	struct mt_sched_config config = server->sched_config;
 	char path[PATH_MAX + 16], text[STATE_LINE_MAX];
-	struct state_line line;
 	FILE *file;
 	int fd;
 
@@ -279,13 +321,14 @@ int mt_state_file_load(struct mt_server *server, struct mt_err *err)
 		mt_events_add(server->events, MT_EVENT_WARNING, NULL,
 			      "state file '%.200s' is not ours and was ignored", path);
 	else
-		while (fgets(text, sizeof(text), file)) {
-			if (state_parse(text, &line))
-				state_adopt(server, &line);
-			else
-				mt_events_add(server->events, MT_EVENT_WARNING, NULL,
-					      "a bad line of the state file was ignored");
-		}
+		while (fgets(text, sizeof(text), file))
+			state_line(server, text, &config);
 	fclose(file);
+	if (mt_sched_config_check(&config, NULL))
+		mt_events_add(server->events, MT_EVENT_WARNING, NULL,
+			      "settings in the state file do not fit together; those of the "
+			      "configuration are used");
+	else
+		server->sched_config = config;
 	return 0;
 }

@@ -38,15 +38,23 @@ uint64_t mt_vm_start_pages(const struct mt_vmrec *vm)
 	return MT_MIN(cap, MT_POLICY_START_PAGES);
 }
 
+struct mt_admit_vm mt_vm_admission(const struct mt_vmrec *vm, const struct mt_vm_settings *settings)
+{
+	uint64_t memsize = vm ? mt_vm_memsize_pages(vm) : 0;
+	uint64_t reservation = mt_pages_of_bytes(settings->reservation_bytes);
+
+	return (struct mt_admit_vm){.memsize_pages = memsize ? memsize : reservation,
+				    .reservation_pages = reservation,
+				    .limit_pages = vm_limit_pages(settings->limit_bytes),
+				    .swap_pages = vm ? vm->swap_bytes / MT_PAGE_SIZE : 0};
+}
+
 uint64_t mt_vm_promise_pages(const struct mt_vmrec *vm)
 {
-	struct mt_policy_vm policy = mt_vm_policy(vm);
+	struct mt_admit_vm admission = mt_vm_admission(vm, &vm->settings);
 
 	/* before it has memory its reservation is kept for it all the same */
-	if (!policy.memsize_pages)
-		return policy.reservation_pages;
-	policy.target_max_pages = MT_POLICY_NO_LIMIT;
-	return mt_policy_floor(&policy);
+	return admission.memsize_pages ? mt_admit_promise(&admission) : 0;
 }
 
 uint64_t mt_vm_shares(const struct mt_vmrec *vm)

@@ -12,6 +12,8 @@
 #include "base/types.h"
 #include "host/ledger.h"
 #include "host/loop.h"
+#include "policy/active.h"
+#include "policy/admission.h"
 #include "policy/proportional.h"
 #include "wire/wire.h"
 
@@ -88,8 +90,11 @@ struct mt_vmrec {
 	uint64_t away_event_ns; /* when to say that the connection is lost; 0: nothing to say */
 
 	struct mt_account *account;
-	uint64_t target_pages;   /* as last computed */
+	uint64_t target_pages;   /* what it deserves, as last decided; 0: nothing yet */
+	uint64_t event_pages;    /* target of the last event about it */
+	uint64_t steer_pages;    /* what its monitor is told to hold, and most to grant */
 	bool target_known;       /* the monitor has been told */
+	bool blocked;            /* must not grow: above its target in the low state */
 	uint64_t plan_pages;     /* to be granted in this round */
 	uint64_t recorded_pages; /* what the state file says it may hold */
 	bool recorded;           /* it is in the state file */
@@ -108,6 +113,12 @@ struct mt_vmrec {
 	bool over_grant; /* said so already */
 	struct mt_event_rate rate;
 	uint64_t stats[MT_COUNTER_MAX];
+	bool stats_known; /* there were any since it connected */
+
+	/* What the scheduler takes from the statistics. */
+	struct mt_active touched;
+	struct mt_active written;
+	bool pressing; /* it had to give up pages of its own to bring others in */
 };
 
 /** mt_vm_memsize_pages() - guest memory under management, regions still waiting included */
@@ -118,6 +129,11 @@ struct mt_policy_vm mt_vm_policy(const struct mt_vmrec *vm);
 
 /** mt_vm_start_pages() - grant without which a region is not confirmed */
 uint64_t mt_vm_start_pages(const struct mt_vmrec *vm);
+
+/** mt_vm_admission() - @vm with @settings as admission control sees it; before it has memory, as if
+ * that were its reservation */
+struct mt_admit_vm mt_vm_admission(const struct mt_vmrec *vm,
+				   const struct mt_vm_settings *settings);
 
 /** mt_vm_promise_pages() - what the pool must be able to give @vm whatever the others do */
 uint64_t mt_vm_promise_pages(const struct mt_vmrec *vm);

@@ -24,6 +24,7 @@ struct audit {
 	uint64_t seen[MT_PAGE_STATES];
 	uint64_t listed_nominated;
 	uint64_t listed_zipped;
+	uint64_t sampled;
 	uint64_t staging_used;
 	uint64_t slots_used;
 	char *text;
@@ -62,6 +63,7 @@ static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state sta
 	if (state == MT_PAGE_NOMINATED) {
 		audit->staging_used++;
 		audit->listed_nominated += !busy;
+		audit->sampled += busy && !mt_page_in_use(&pager->map, gpn);
 		if (place >= pager->staging.size ||
 		    !mt_slots_is_used(pager->staging.slots, MT_SLOT(place)))
 			audit_violation(audit,
@@ -159,6 +161,9 @@ static void audit_stores(struct audit *audit)
 	if (audit->staging_used > pager->staging.used)
 		audit_violation(audit, "I7: %lu pages in %u used staging slots",
 				(unsigned long)audit->staging_used, pager->staging.used);
+	if (audit->sampled != pager->sample.staged)
+		audit_violation(audit, "I7: %lu pages in staging for the sample, %u counted",
+				(unsigned long)audit->sampled, pager->sample.staged);
 	if (mt_slots_audit(pager->staging.slots, text, sizeof(text)))
 		audit_violation(audit, "I7: staging: %s", text);
 	if (pager->slots && audit->slots_used > mt_slots_used(pager->slots))

@@ -68,6 +68,10 @@ static void discard_copy(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_stat
 	uint64_t place = mt_page_place(&pager->map, gpn);
 	bool busy = mt_page_busy(&pager->map, gpn) != 0;
 
+	if (state == MT_PAGE_NOMINATED && busy && !mt_page_in_use(&pager->map, gpn)) {
+		pager->sample.staged--;
+		busy = false;
+	}
 	if (state == MT_PAGE_NOMINATED && !busy)
 		mt_staging_free_full(&pager->staging, MT_STAGE(place));
 	/* Whoever writes a zip object to swap has unpacked it already: the object is free to go. */

@@ -215,7 +215,7 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 
 static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gpn)
 {
-	bool copies = mt_page_busy(&pager->map, gpn) != 0;
+	bool copies = mt_page_in_use(&pager->map, gpn);
 	enum mt_mem_outcome outcome;
 
 	if (copies && !mt_room_for(pager, 1))
@@ -285,6 +285,8 @@ enum mt_fault_outcome mt_fault_serve(struct mt_pager *pager, const struct mt_fau
 		return MT_FAULT_SERVED;
 	}
 	gpn = mt_region_gpn(region, fault->addr);
+	if (!again)
+		mt_sample_touch(pager, gpn, fault->write);
 	switch (mt_page_state(&pager->map, gpn)) {
 	case MT_PAGE_UNTOUCHED:
 	case MT_PAGE_RELEASED:

@@ -279,6 +279,11 @@ static void link_dispatch(struct mt_link *link, const union mt_wire_msg *msg, in
 	case MT_WIRE_SETTINGS:
 		atomic_store_explicit(&pager->zip_max_pct, msg->settings.zip_max_pct,
 				      memory_order_relaxed);
+		atomic_store_explicit(&pager->sample.pages, msg->settings.sample_pages,
+				      memory_order_relaxed);
+		atomic_store_explicit(&pager->sample.period_ns,
+				      msg->settings.sample_period_s * 1000000000ULL,
+				      memory_order_relaxed);
 		mt_pager_kick(pager);
 		return;
 	case MT_WIRE_CHECK:

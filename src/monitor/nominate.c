@@ -184,7 +184,8 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
 	mt_stage_t slot = MT_STAGE(mt_page_place(&pager->map, gpn));
 	uint8_t *from = mt_staging_addr(&pager->staging, slot);
 	uint8_t *to = mt_region_addr(region, gpn);
-	bool busy = mt_page_busy(&pager->map, gpn) != 0;
+	bool busy = mt_page_in_use(&pager->map, gpn);
+	bool sampled = mt_page_busy(&pager->map, gpn) == MT_TICKET_SAMPLE;
 	enum mt_mem_outcome outcome = MT_MEM_PINNED;
 	uint64_t bytes;
 
@@ -201,7 +202,9 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
 	} else if (outcome == MT_MEM_DONE) {
 		mt_staging_free_empty(&pager->staging, slot);
 	}
-	if (outcome == MT_MEM_DONE)
-		mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
+	if (outcome != MT_MEM_DONE)
+		return outcome;
+	mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
+	pager->sample.staged -= sampled;
 	return outcome;
 }

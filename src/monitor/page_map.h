@@ -113,6 +113,17 @@ void mt_page_busy_set(struct mt_page_map *map, mt_gpn_t gpn, uint64_t ticket);
 uint64_t mt_page_busy(const struct mt_page_map *map, mt_gpn_t gpn);
 void mt_page_busy_clear(struct mt_page_map *map, mt_gpn_t gpn, bool oldest);
 
+/* Ticket of pages that are being watched: nobody reads their copy. */
+#define MT_TICKET_SAMPLE UINT64_MAX
+
+/** mt_page_in_use() - does a helper or an I/O work on the copy of NOMINATED page @gpn? */
+static inline bool mt_page_in_use(const struct mt_page_map *map, mt_gpn_t gpn)
+{
+	uint64_t ticket = mt_page_busy(map, gpn);
+
+	return ticket && ticket != MT_TICKET_SAMPLE;
+}
+
 /** mt_page_sum_set(), mt_page_sum() - checksum of a SWAPPED page */
 void mt_page_sum_set(struct mt_page_map *map, mt_gpn_t gpn, uint64_t sum);
 uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn);

@@ -135,6 +135,8 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 	if (!rc)
 		rc = pager_init_areas(pager);
 	if (!rc)
+		rc = mt_sample_init(&pager->sample);
+	if (!rc)
 		rc = mt_staging_init(&pager->staging, staging, staging_slots, &pager->mem);
 	if (rc)
 		return rc;
@@ -160,6 +162,7 @@ void mt_pager_fini(struct mt_pager *pager)
 	mt_slots_free(pager->slots);
 	mt_zip_free(pager->zip);
 	mt_staging_fini(&pager->staging);
+	mt_sample_fini(&pager->sample);
 	mt_map_fini(&pager->map);
 	pager_unmap(pager->zip_arena, pager->zip_arena_bytes);
 	pager_unmap(pager->nursery, MT_NURSERY_SLOTS * MT_HUGE_SIZE);
@@ -241,6 +244,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		       bool commands_left)
 {
 	uint32_t for_kernel = 0;
+	int sample_ms;
 	bool more;
 
 	if (pager->waiters)
@@ -249,6 +253,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		mt_fault_new(pager, &faults[i]);
 	pager_place(pager, faults, count);
 	more = mt_reclaim_step(pager);
+	sample_ms = mt_sample_step(pager);
 	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
 		for_kernel++;
 	mt_room_return_grant(pager);
@@ -260,7 +265,9 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		return 0;
 	if (for_kernel || commands_left)
 		return PAGER_RETRY_MS;
-	return pager->waiters || mt_room_excess_pages(pager) ? PAGER_STUCK_MS : -1;
+	if (pager->waiters || mt_room_excess_pages(pager))
+		return sample_ms ? PAGER_STUCK_MS : 0;
+	return sample_ms;
 }
 
 static int pager_read(struct mt_pager *pager, struct mt_fault *faults)

@@ -12,6 +12,7 @@
  *   nominate.c  move pages out      reclaim.c   how much, when; jobs to the helper and back
  *   helper.c    compress (a thread) swap_out.c  pages to the swap file
  *   swap_in.c   pages from it       room.c      what is held, what may be held
+ *   sample.c    watch a few pages
  *   nursery.c   large pages ready for first touches
  *   audit.c     check every invariant
  */
@@ -25,6 +26,7 @@
 #include "monitor/mem_ops.h"
 #include "monitor/page_map.h"
 #include "monitor/region.h"
+#include "monitor/sample.h"
 #include "monitor/staging.h"
 #include "monitor/stream.h"
 #include "monitor/swap_io.h"
@@ -123,6 +125,7 @@ struct mt_pager {
 	struct mt_waiter waiter[MT_WAITERS_MAX];
 	uint32_t waiters;
 	uint32_t waiters_for_memory;
+	struct mt_sample sample;
 	uint8_t *bounce; /* MT_AROUND_MAX pages */
 	uint8_t *zeros;  /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
 

@@ -36,7 +36,8 @@ static uint64_t reclaim_wait_pages(const struct mt_pager *pager)
 /* Pages that are on their way out already: handed to the helper or being written from staging. */
 static uint64_t reclaim_under_way_pages(const struct mt_pager *pager)
 {
-	return pager->map.pages[MT_PAGE_NOMINATED] - pager->map.nominated.count;
+	return pager->map.pages[MT_PAGE_NOMINATED] - pager->map.nominated.count -
+	       pager->sample.staged;
 }
 
 /*
@@ -172,6 +173,8 @@ bool mt_reclaim_step(struct mt_pager *pager)
 		return nominated > 0;
 	if (pager->map.nominated.count <= wait / 2 && nominated && !urgent)
 		return true;
+	if (urgent && !nominated && !pager->map.nominated.count)
+		mt_sample_give_up(pager);
 	sent = reclaim_dispatch(pager, excess - under_way);
 	return nominated || sent ||
 	       (pager->map.nominated.count < wait && mt_nominate_may_find(pager));

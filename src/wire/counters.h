@@ -54,7 +54,14 @@
 	X(DISCARDED,        "discarded",          COUNT, "pages given up by the VMM's madvise") \
 	X(FAULT_P50,        "faultP50",           NS,    "fault service time, median") \
 	X(FAULT_P99,        "faultP99",           NS,    "fault service time, 99th percentile") \
-	X(FAULT_MAX,        "faultMax",           NS,    "fault service time, longest")
+	X(FAULT_MAX,        "faultMax",           NS,    "fault service time, longest") \
+	X(SAMPLE_PERIODS,   "samplePeriods",      COUNT, "sample periods that have ended") \
+	X(SAMPLE_WATCHED,   "sampleWatched",      COUNT, "guest pages watched in all of them") \
+	X(SAMPLE_TOUCHED,   "sampleTouched",      COUNT, "of these, pages the guest touched") \
+	X(SAMPLE_WRITTEN,   "sampleWritten",      COUNT, "of these, pages it wrote to at first touch") \
+	X(SAMPLE_NOW_WATCHED, "sampleNowWatched", COUNT, "guest pages watched in the running period") \
+	X(SAMPLE_NOW_TOUCHED, "sampleNowTouched", COUNT, "of these, pages touched so far") \
+	X(SAMPLE_NOW_WRITTEN, "sampleNowWritten", COUNT, "of these, pages written so far")
 /* clang-format on */
 
 enum mt_counter_kind {

@@ -187,6 +187,8 @@ struct mt_wire_settings {
 	struct mt_wire_head head;
 	uint32_t zip_max_pct; /* 0 to 100: most of the VM's memory that the zip store may take */
 	uint32_t pad;
+	uint32_t sample_period_s; /* 0: no sampling */
+	uint32_t sample_pages;
 };
 
 struct mt_wire_check {

@@ -211,6 +211,8 @@ static void peer_book(struct peer *peer, const union mt_wire_msg *msg, int passe
 	case MT_WIRE_SETTINGS:
 		peer->zip_max_pct = msg->settings.zip_max_pct;
 		peer->zip_known = true;
+		peer->sample_period_s = msg->settings.sample_period_s;
+		peer->sample_pages = msg->settings.sample_pages;
 		break;
 	case MT_WIRE_CHECK:
 		peer->check = msg->head.serial;

@@ -31,6 +31,8 @@ struct peer {
 	uint64_t target;
 	uint32_t zip_max_pct;
 	bool zip_known;
+	uint32_t sample_period_s;
+	uint32_t sample_pages;
 	uint32_t vmid;
 	char secret[MT_WIRE_TOKEN_MAX];
 	int uffd;

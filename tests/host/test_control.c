@@ -297,6 +297,109 @@ MT_TEST("settings change live, all of them or none")
 	rig_stop(&rig);
 }
 
+#define SET_HOST(settings) "{\"cmd\":\"set\",\"host\":true,\"settings\":" settings "}"
+
+static int64_t host_setting(int ctl, const char *name)
+{
+	struct json_object *answer = ctl_ask(ctl, HOST), *at = NULL;
+	int64_t value = -1;
+
+	if (json_object_object_get_ex(answer, "host", &at) &&
+	    json_object_object_get_ex(at, "settings", &at) &&
+	    json_object_object_get_ex(at, name, &at))
+		value = json_object_get_int64(at);
+	json_object_put(answer);
+	return value;
+}
+
+MT_TEST("settings of the scheduler change live, all or none, and outlive the daemon")
+{
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", "Mem.BalancePeriod = 5\n");
+	ctl = ctl_open(&rig);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 75);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.BalancePeriod"), 5);
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":0,\"Mem.SamplePeriod\":\"2\"}")), "");
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 0);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.SamplePeriod"), 2);
+	MT_CHECK(ctl_event_seen(ctl, "", "set: Mem.IdleTax=0, Mem.SamplePeriod=2"));
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":100}")), "ERANGE");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.IdleTaxType\":2}")),
+		     "ERANGE");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.StateSoftLeave\":10}")),
+		     "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"pool\":\"1M\"}")), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.Colour\":1}")), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.IdleTax\":50,\"Mem.IdleTaxType\":\"x\"}")),
+		     "EINVAL");
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 0);
+	rig_stop(&rig);
+	rig_start(&rig, "256M", "Mem.BalancePeriod = 7\n");
+	ctl = ctl_open(&rig);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.IdleTax"), 0);
+	MT_CHECK_EQ(host_setting(ctl, "Mem.BalancePeriod"), 7);
+	/* back at what the configuration says, there is nothing to be kept */
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"idletax\":75,\"sampleperiod\":60}")), "");
+	rig_stop(&rig);
+	rig_start(&rig, "256M", NULL);
+	MT_CHECK_EQ(host_setting(ctl_open(&rig), "Mem.IdleTax"), 75);
+	rig_stop(&rig);
+}
+
+MT_TEST("a monitor is told how to sample, and its counts become estimates of active memory")
+{
+	struct rig rig;
+	struct peer peer;
+	union mt_wire_msg stats;
+	uint64_t *value = stats.stats.value;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.sample_period_s, 60);
+	MT_CHECK_EQ(peer.sample_pages, 100);
+	MT_CHECK_STR(ctl_code(ctl, SET_HOST("{\"Mem.SamplePeriod\":30,\"Mem.SamplePages\":50}")),
+		     "");
+	peer_drain(&peer, 100);
+	MT_CHECK_EQ(peer.sample_period_s, 30);
+	MT_CHECK_EQ(peer.sample_pages, 50);
+	/* nothing known: all of it */
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "active"), 64 * 1024);
+	mt_wire_init(&stats, MT_WIRE_STATS, 0);
+	stats.stats.count = MT_COUNTER_MAX;
+	value[MT_C_SAMPLE_PERIODS] = 1;
+	value[MT_C_SAMPLE_WATCHED] = 50;
+	value[MT_C_SAMPLE_TOUCHED] = 25;
+	value[MT_C_SAMPLE_WRITTEN] = 5;
+	peer_send(&peer, &stats);
+	usleep(50000);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "active"), 32 * 1024);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "activewrite"), 64 * 1024 / 10 / 4 * 4);
+	/* up at once, before the period is over */
+	value[MT_C_SAMPLE_NOW_WATCHED] = 50;
+	value[MT_C_SAMPLE_NOW_TOUCHED] = 45;
+	peer_send(&peer, &stats);
+	usleep(50000);
+	MT_CHECK(ctl_number(ctl, SHOW("a"), "vm", "active") >= 57 * 1024);
+	/* counts that go back, or say more was touched than watched, are no reason to stumble */
+	memset(value, 0, sizeof(stats.stats.value));
+	value[MT_C_SAMPLE_NOW_TOUCHED] = UINT64_MAX;
+	peer_send(&peer, &stats);
+	value[MT_C_SAMPLE_PERIODS] = 9;
+	value[MT_C_SAMPLE_TOUCHED] = UINT64_MAX;
+	peer_send(&peer, &stats);
+	usleep(50000);
+	MT_CHECK(ctl_number(ctl, SHOW("a"), "vm", "active") <= 64 * 1024);
+	rig_stop(&rig);
+}
+
 MT_TEST("the pool changes live, and never below what was promised")
 {
 	struct rig rig;
@@ -400,18 +503,18 @@ MT_TEST("events are numbered, can be read from any one on, and followed")
 MT_TEST("every documented field is there")
 {
 	static const char *const vm_fields[] = {
-		"name",      "pid",         "state",   "vmm",         "reason",
-		"shares",    "reservation", "limit",   "zip_max_pct", "share_group",
-		"regions",   "memsize",     "granted", "consumed",    "shared",
-		"vmmemctl",  "zipSaved",    "swapin",  "swapout",     "entitlement",
-		"slack_pct", "grant",       "target",  "held",        "faultP99"};
+		"name",        "pid",         "state",       "vmm",         "reason",    "shares",
+		"reservation", "limit",       "zip_max_pct", "share_group", "regions",   "memsize",
+		"granted",     "consumed",    "shared",      "vmmemctl",    "zipSaved",  "swapin",
+		"swapout",     "entitlement", "active",      "activewrite", "slack_pct", "grant",
+		"target",      "held",        "faultP99"};
 	static const char *const host_fields[] = {
 		"pool",     "granted_out", "free",     "ungranted",    "heldMax",
 		"minfree",  "state",       "vms",      "memsize",      "overcommit_pct",
 		"granted",  "consumed",    "shared",   "sharedcommon", "zero",
 		"vmmemctl", "zipped",      "zipHeld",  "zipSaved",     "swapused",
 		"swapin",   "swapout",     "overhead", "swap_dir",     "swap_dir_free",
-		"uptime_s", "version",     "pid"};
+		"uptime_s", "version",     "pid",      "settings"};
 	struct rig rig;
 	struct peer peer;
 	int ctl;

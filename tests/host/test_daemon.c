@@ -134,6 +134,83 @@ MT_TEST("three VMs with twice the pool's memory share it in proportion and never
 	rig_stop(&rig);
 }
 
+MT_TEST("with everybody saturated, memory is held as 1:2:4 like the shares")
+{
+	static const char *const names[] = {"a", "b", "c"};
+	static const unsigned int mib[] = {240 / 7, 480 / 7, 960 / 7};
+	struct rig rig;
+	struct peer p[3];
+	char text[128];
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "264M", NULL);
+	ctl = ctl_open(&rig);
+	for (unsigned int i = 0; i < 3; i++) {
+		peer_join(&rig, &p[i], names[i]);
+		peer_region_send(&p[i], 256 * MIB);
+		settle(p, i + 1, MIB_PAGES(264 - 8));
+		snprintf(text, sizeof(text),
+			 "{\"cmd\":\"set\",\"vm\":\"%s\",\"settings\":{\"shares\":%u}}", names[i],
+			 1000U << i);
+		MT_CHECK_STR(ctl_code(ctl, text), "");
+	}
+	settle(p, 3, MIB_PAGES(264 - 8));
+	for (unsigned int i = 0; i < 3; i++) {
+		MT_CHECK(p[i].grant >= MIB_PAGES(mib[i]) * 95 / 100);
+		MT_CHECK(p[i].grant <= MIB_PAGES(mib[i]) * 105 / 100);
+	}
+	MT_CHECK_EQ(p[0].grant + p[1].grant + p[2].grant, MIB_PAGES(240));
+	MT_CHECK(ctl_event_seen(ctl, "a", "shares/page below the next"));
+	MT_CHECK(ctl_event_seen(ctl, "", "memory state high -> "));
+	rig_stop(&rig);
+}
+
+MT_TEST("memory that a VM holds and nobody needs stays with it, and goes when another needs it")
+{
+	struct rig rig;
+	struct peer p[2];
+	union mt_wire_msg stats;
+
+	rig_make(&rig);
+	rig_start(&rig, "264M", NULL);
+	peer_join(&rig, &p[0], "idle");
+	MT_CHECK_EQ(peer_region(&p[0], 256 * MIB), 0);
+	settle(p, 1, MIB_PAGES(256));
+	MT_CHECK_EQ(p[0].grant, MIB_PAGES(240));
+	mt_wire_init(&stats, MT_WIRE_STATS, 0);
+	stats.stats.count = MT_COUNTER_MAX;
+	stats.stats.value[MT_C_MEMSIZE] = stats.stats.value[MT_C_RESIDENT] = MIB_PAGES(200);
+	stats.stats.value[MT_C_HELD] = MIB_PAGES(200);
+	peer_send(&p[0], &stats);
+	peer_join(&rig, &p[1], "busy");
+	MT_CHECK_EQ(peer_region(&p[1], 256 * MIB), 0);
+	/* it uses little of what it was given to start with */
+	stats.stats.value[MT_C_MEMSIZE] = MIB_PAGES(256);
+	stats.stats.value[MT_C_UNTOUCHED] = MIB_PAGES(255);
+	stats.stats.value[MT_C_RESIDENT] = MIB_PAGES(1);
+	stats.stats.value[MT_C_HELD] = MIB_PAGES(2);
+	peer_send(&p[1], &stats);
+	usleep(600000); /* a decision or two */
+	peer_send(&p[1], &stats);
+	peer_drain(&p[0], 400);
+	MT_CHECK(p[0].target >= MIB_PAGES(200));
+	peer_obey(&p[0]);
+	MT_CHECK(p[0].grant >= MIB_PAGES(200));
+	/* now it has used it up and waits */
+	peer_drain(&p[1], 100);
+	stats.stats.value[MT_C_UNTOUCHED] = MIB_PAGES(100);
+	stats.stats.value[MT_C_RESIDENT] = p[1].grant;
+	stats.stats.value[MT_C_HELD] = p[1].grant;
+	stats.stats.value[MT_C_FAULT_WAITED] = 10;
+	peer_send(&p[1], &stats);
+	peer_drain(&p[0], 400);
+	MT_CHECK(p[0].target <= MIB_PAGES(125));
+	settle(p, 2, MIB_PAGES(256));
+	MT_CHECK(p[1].grant >= MIB_PAGES(115));
+	rig_stop(&rig);
+}
+
 MT_TEST("what a leaving VM had goes to those below their target")
 {
 	struct rig rig;
@@ -206,7 +283,7 @@ MT_TEST("a starting VM is refused with numbers when nobody returns memory in tim
 	/* and at once when it can never be */
 	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"vm_create\",\"name\":\"d\","
 				   "\"reservation_bytes\":67108864}"),
-		     "ENOSPC");
+		     "ENOMEM");
 	rig_stop(&rig);
 }
 
@@ -246,7 +323,7 @@ MT_TEST("reservations above the limit, the memory or the pool are refused")
 	peer_connect(&rig, &peer);
 	MT_CHECK_EQ(peer_hello(&peer, "a", 64 * MIB, 32 * MIB), -EINVAL);
 	peer_connect(&rig, &peer);
-	MT_CHECK_EQ(peer_hello(&peer, "a", 300 * MIB, 0), -ENOSPC);
+	MT_CHECK_EQ(peer_hello(&peer, "a", 300 * MIB, 0), -ENOMEM);
 	peer_connect(&rig, &peer);
 	MT_CHECK_EQ(peer_hello(&peer, "a", 0, 4096), -EINVAL);
 	peer_connect(&rig, &peer);

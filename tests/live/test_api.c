@@ -137,7 +137,7 @@ MT_TEST("a reservation that the pool can't hold is refused with a message")
 	live_start(&d, "128M");
 	options = options_named("a");
 	options.reservation_bytes = 1ul << 30;
-	expect_new(&options, -ENOSPC);
+	expect_new(&options, -ENOMEM);
 	live_stop(&d);
 }
 

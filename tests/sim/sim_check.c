@@ -37,6 +37,8 @@ void sim_check_rest(void)
 	if (sim.pager->staging.used != map->pages[MT_PAGE_NOMINATED])
 		SIM_FAIL("%u staging slots are taken for %lu pages", sim.pager->staging.used,
 			 (unsigned long)map->pages[MT_PAGE_NOMINATED]);
+	if (sim.pager->sample.staged)
+		SIM_FAIL("%u pages stay in a sample", sim.pager->sample.staged);
 	if (sim.pager->promised_pages)
 		SIM_FAIL("%lu pages stay promised", (unsigned long)sim.pager->promised_pages);
 	/* Slots that damaged pages were in are not used again. */

@@ -202,7 +202,14 @@ static bool at_rest(const struct mt_pager *pager)
 	for (uint32_t i = 0; i < MT_JOBS; i++)
 		if (pager->helper.job[i].phase != MT_JOB_IDLE)
 			return false;
-	return !pager->swap_queue.count;
+	return !pager->swap_queue.count && pager->sample.phase == MT_SAMPLE_IDLE;
+}
+
+/* Periods are short here: a few hundred turns. */
+static void sim_sample(bool on)
+{
+	atomic_store(&sim.pager->sample.pages, (uint32_t)(10 + sim.config.seed % 90));
+	atomic_store(&sim.pager->sample.period_ns, on ? SIM_STEP_NS * 200 : 0);
 }
 
 /* With all the memory in the world nothing is under way, so nobody may be busy and nothing kept. */
@@ -211,6 +218,7 @@ static void come_to_rest(void)
 	uint64_t target = atomic_load(&sim.pager->target_pages);
 	uint32_t turns = 0;
 
+	sim_sample(false);
 	atomic_store(&sim.pager->target_pages, mt_room_grant_pages(sim.pager));
 	atomic_fetch_add(&sim.pager->granted_pages, SIM_PLENTY_PAGES);
 	atomic_fetch_add(&sim.pager->target_pages, SIM_PLENTY_PAGES);
@@ -219,6 +227,7 @@ static void come_to_rest(void)
 	while (!at_rest(sim.pager) && ++turns < SIM_CALM_STEPS);
 	if (at_rest(sim.pager))
 		sim_check_rest();
+	sim_sample(true);
 	atomic_store(&sim.pager->target_pages, target);
 }
 
@@ -268,6 +277,8 @@ static void sim_start(const struct sim_config *config)
 	sim.pager->zip_arena_bytes = 64 << 20;
 	sim.pager->helper.by_hand = true;
 	atomic_store(&sim.pager->zip_max_pct, config->zip_pct);
+	sim.pager->sample.random = config->seed | 1;
+	sim_sample(true);
 	MT_ASSERT(!mt_pager_init(sim.pager, sim.staging, SIM_STAGING));
 	if (config->swap_slots) {
 		sim.swap = mt_fake_swap_new(config->swap_slots, MT_SWAP_OPS * 2,
@@ -287,14 +298,16 @@ static void sim_report(void)
 {
 	printf("# seed %llu: %llu steps, %llu accesses, %llu discards, %llu nominations, zip in "
 	       "%llu, "
-	       "swap out %llu in %llu, lost %llu, full checks %llu\n",
+	       "swap out %llu in %llu, lost %llu, full checks %llu, sampled %llu of %llu\n",
 	       (unsigned long long)sim.config.seed, (unsigned long long)sim.step,
 	       (unsigned long long)sim.reads, (unsigned long long)sim.discards,
 	       (unsigned long long)sim.pager->counter[MT_C_NOMINATIONS],
 	       (unsigned long long)sim.pager->counter[MT_C_ZIP_IN],
 	       (unsigned long long)sim.pager->counter[MT_C_SWAP_OUT],
 	       (unsigned long long)sim.pager->counter[MT_C_SWAP_IN],
-	       (unsigned long long)sim.failed_seen, (unsigned long long)sim.checks);
+	       (unsigned long long)sim.failed_seen, (unsigned long long)sim.checks,
+	       (unsigned long long)sim.pager->counter[MT_C_SAMPLE_TOUCHED],
+	       (unsigned long long)sim.pager->counter[MT_C_SAMPLE_WATCHED]);
 }
 
 /*

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_scheduler.c - the memory scheduler with a real daemon and test VMs
+ *
+ * Who holds how much when all want more, when some are idle, and with limits. Sizes are in KiB.
+ */
+#include "live/live.h"
+#include "common/mt_test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MIB 1024 /* in KiB */
+
+/* Does everybody hold what the shares say, to 5 %? */
+static bool held_as(const struct live_daemon *d, const char *const *names,
+		    const unsigned int *shares, unsigned int count)
+{
+	int64_t all = 0, sum = 0, held[8];
+
+	for (unsigned int i = 0; i < count; i++) {
+		held[i] = live_field(d, names[i], "held");
+		all += shares[i];
+		sum += held[i];
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		int64_t want = sum * shares[i] / all;
+
+		if (held[i] < want * 95 / 100 || held[i] > want * 105 / 100)
+			return false;
+	}
+	return true;
+}
+
+MT_TEST("busy VMs hold memory as 1:2:4, like their shares")
+{
+	static const char *const names[] = {"a", "b", "c"};
+	static const unsigned int shares[] = {1, 2, 4};
+	struct live_daemon d;
+	struct live_vm vm[3];
+	double began;
+	char text[16];
+
+	live_start(&d, "256M");
+	live_set(&d, NULL, "Mem.BalancePeriod", "2");
+	for (unsigned int i = 0; i < 3; i++)
+		live_vm_start(&vm[i], &d, names[i], "--mem 192M --seconds 60 --threads 1");
+	for (unsigned int i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text), "%u", shares[i] * 1000);
+		live_set(&d, names[i], "shares", text);
+	}
+	began = live_now();
+	while (!held_as(&d, names, shares, 3)) {
+		MT_CHECK(live_now() < began + 45);
+		live_sleep(0.2);
+	}
+	printf("# after %.1f s, with a balance period of 2 s: %lld, %lld and %lld KiB\n",
+	       live_now() - began, (long long)live_field(&d, "a", "held"),
+	       (long long)live_field(&d, "b", "held"), (long long)live_field(&d, "c", "held"));
+	for (unsigned int i = 0; i < 3; i++) {
+		live_check(&d, names[i]);
+		live_vm_end(&vm[i]);
+	}
+	live_stop(&d);
+}
+
+MT_TEST("idle memory moves to the busy VM with the tax, and stays without")
+{
+	struct live_daemon d;
+	struct live_vm idle, busy;
+	int64_t without, with;
+
+	live_start(&d, "256M");
+	live_set(&d, NULL, "Mem.BalancePeriod", "1");
+	live_set(&d, NULL, "Mem.IdleTax", "0");
+	live_vm_start(&idle, &d, "idle", "--mem 192M --seconds 90 --pattern idle");
+	live_vm_start(&busy, &d, "busy", "--mem 192M --seconds 90 --threads 1");
+	/* the filling is over: what is seen from now on is the work */
+	live_set(&d, NULL, "Mem.SamplePeriod", "2");
+	live_sleep(8);
+	without = live_field(&d, "busy", "held");
+	printf("# no tax: idle %lld, busy %lld KiB held; active %lld and %lld\n",
+	       (long long)live_field(&d, "idle", "held"), (long long)without,
+	       (long long)live_field(&d, "idle", "active"),
+	       (long long)live_field(&d, "busy", "active"));
+	live_set(&d, NULL, "Mem.IdleTax", "75");
+	live_wait_at_least(&d, "busy", "held", without * 130 / 100, 45);
+	with = live_field(&d, "busy", "held");
+	printf("# 75 %%: idle %lld, busy %lld KiB held; active %lld and %lld\n",
+	       (long long)live_field(&d, "idle", "held"), (long long)with,
+	       (long long)live_field(&d, "idle", "active"),
+	       (long long)live_field(&d, "busy", "active"));
+	MT_CHECK(with >= without * 130 / 100);
+	live_check(&d, "idle");
+	live_check(&d, "busy");
+	live_vm_end(&busy);
+	live_vm_end(&idle);
+	live_stop(&d);
+}
+
+MT_TEST("a VM is held to its limit on an empty host")
+{
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start(&d, "512M");
+	live_vm_start(&a, &d, "a", "--mem 128M --seconds 30 --limit 64M --before-pct 0");
+	MT_CHECK(live_wait_at_most(&d, "a", "held", 64 * MIB, 5));
+	live_sleep(1);
+	MT_CHECK(live_field(&d, "a", "heldMax") <= 64 * MIB);
+	live_set(&d, "a", "limit", "48M");
+	MT_CHECK(live_wait_at_most(&d, "a", "held", 48 * MIB, 5));
+	live_check(&d, "a");
+	live_vm_end(&a);
+	live_stop(&d);
+}
+
+MT_TEST("a VM that suddenly needs a quarter of the pool gets it from an idle one")
+{
+	struct live_daemon d;
+	struct live_vm idle, fresh;
+	double began;
+
+	live_start(&d, "320M");
+	live_vm_start(&idle, &d, "idle", "--mem 288M --seconds 60 --pattern idle");
+	MT_CHECK(live_field(&d, "idle", "held") >= 240 * MIB);
+	began = live_now();
+	live_vm_begin(&fresh, &d, "fresh", "--mem 192M --seconds 60 --threads 1 --before-pct 0");
+	while (!live_state(&d, "fresh")[0] && live_now() < began + 15)
+		live_sleep(0.02);
+	MT_CHECK(live_wait_at_least(&d, "fresh", "held", 80 * MIB, 30));
+	printf("# after %.1f s, start included\n", live_now() - began);
+	live_vm_ready(&fresh);
+	live_vm_end(&fresh);
+	live_vm_end(&idle);
+	live_stop(&d);
+}
+
+MT_TEST_MAIN
