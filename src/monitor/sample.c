@@ -3,7 +3,6 @@
 #include "monitor/pager.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
 /* Pages moved in one turn. */
@@ -43,11 +42,19 @@ static uint64_t sample_random(struct mt_sample *sample)
 	return x;
 }
 
-static int sample_by_gpn(const void *a, const void *b)
+/* By page number, in place (Shell's sort): qsort() may allocate, which the pager must not. */
+static void sample_sort(struct mt_sample_page *page, uint64_t count)
 {
-	const struct mt_sample_page *one = a, *two = b;
+	for (uint64_t gap = count / 2; gap; gap /= 2) {
+		for (uint64_t i = gap; i < count; i++) {
+			struct mt_sample_page moving = page[i];
+			uint64_t at = i;
 
-	return one->gpn.n < two->gpn.n ? -1 : one->gpn.n > two->gpn.n;
+			for (; at >= gap && page[at - gap].gpn.n > moving.gpn.n; at -= gap)
+				page[at] = page[at - gap];
+			page[at] = moving;
+		}
+	}
 }
 
 static struct mt_sample_page *sample_find(struct mt_sample *sample, mt_gpn_t gpn)
@@ -112,7 +119,7 @@ static void sample_draw(struct mt_pager *pager, uint64_t now_ns)
 	for (uint64_t i = 0; i < want; i++)
 		sample->page[i] = (struct mt_sample_page){
 			.gpn = sample_nth(pager, sample_random(sample) % pages)};
-	qsort(sample->page, want, sizeof(sample->page[0]), sample_by_gpn);
+	sample_sort(sample->page, want);
 	for (uint64_t i = 0; i < want; i++)
 		if (!kept || sample->page[kept - 1].gpn.n != sample->page[i].gpn.n)
 			sample->page[kept++] = sample->page[i];
