@@ -133,6 +133,7 @@ struct mt_pager {
 	uint32_t hand_region;
 	uint64_t hand_page;
 	uint64_t hand_skipped; /* pages passed over since the last one taken */
+	uint64_t left_pages;   /* pages that left for a store, in all: the clock of heat.h */
 
 	/*
 	 * The grant is what was granted in all less what was returned in all. Each has one writer,
@@ -276,6 +277,15 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
  * Return: true when there is more to do right now.
  */
 bool mt_reclaim_step(struct mt_pager *pager);
+
+/**
+ * mt_page_left() - page @gpn has just left staging for a store
+ * mt_page_came_back() - it has come back from one because it was touched
+ *
+ * What that says of its heat.
+ */
+void mt_page_left(struct mt_pager *pager, mt_gpn_t gpn);
+void mt_page_came_back(struct mt_pager *pager, mt_gpn_t gpn);
 
 /** mt_reclaim_collect() - take in what the helper has finished */
 void mt_reclaim_collect(struct mt_pager *pager);

@@ -165,7 +165,7 @@ static void sample_return(struct mt_pager *pager, mt_gpn_t gpn)
 	if (!sample_has(pager, gpn))
 		return;
 	if (mt_nominate_undo(pager, gpn, true) == MT_MEM_DONE) {
-		mt_page_heat_set(&pager->map, gpn, 0);
+		mt_page_heat_set(&pager->map, gpn, (struct mt_heat){0});
 		return;
 	}
 	/* lost */
