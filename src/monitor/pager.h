@@ -12,7 +12,8 @@
  *   nominate.c  move pages out      reclaim.c   how much, when; jobs to the helper and back
  *   helper.c    compress (a thread) swap_out.c  pages to the swap file
  *   swap_in.c   pages from it       room.c      what is held, what may be held
- *   sample.c    watch a few pages   loss.c      give a page up for lost
+ *   sample.c    watch a few pages   mend.c      large pages put together again
+ *   heat.c      what to keep        loss.c      give a page up for lost
  *   nursery.c   large pages ready for first touches
  *   audit.c     check every invariant
  */
@@ -24,6 +25,7 @@
 #include "monitor/discard.h"
 #include "monitor/helper.h"
 #include "monitor/mem_ops.h"
+#include "monitor/mend.h"
 #include "monitor/page_map.h"
 #include "monitor/region.h"
 #include "monitor/sample.h"
@@ -126,6 +128,7 @@ struct mt_pager {
 	uint32_t waiters;
 	uint32_t waiters_for_memory;
 	struct mt_sample sample;
+	struct mt_mends mends;
 	uint8_t *bounce; /* MT_AROUND_MAX pages */
 	uint8_t *zeros;  /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
 
@@ -374,7 +377,7 @@ bool mt_nursery_take(struct mt_pager *pager, const struct mt_region *region, mt_
 void mt_nursery_update(struct mt_pager *pager);
 
 /** mt_nursery_fill() - helper thread: fill one slot that was asked for. Return: was there one? */
-bool mt_nursery_fill(void *ctx);
+bool mt_nursery_fill(struct mt_pager *pager);
 
 /** mt_nursery_pages() - memory the nursery holds */
 uint64_t mt_nursery_pages(const struct mt_pager *pager);

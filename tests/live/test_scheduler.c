@@ -98,6 +98,61 @@ MT_TEST("idle memory moves to the busy VM with the tax, and stays without")
 	live_stop(&d);
 }
 
+/* Memory of the process in large pages. */
+static int64_t large_kib(pid_t pid)
+{
+	char path[64], line[256];
+	long long kib = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "AnonHugePages: %lld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+MT_TEST("sampling breaks no large page for good")
+{
+	struct live_daemon d;
+	struct live_vm vm;
+	int64_t before, after = 0;
+	double end;
+
+	live_start(&d, "256M");
+	live_set(&d, NULL, "Mem.SamplePages", "10");
+	live_set(&d, NULL, "Mem.SamplePeriod", "3600");
+	/* no page of zeros: these the kernel takes for itself when it splits a large page */
+	live_vm_start(
+		&vm, &d, "large",
+		"--mem 96M --seconds 60 --pattern idle --thp --mix 0/40/40/20 --before-pct 0");
+	before = large_kib(vm.pid);
+	if (before < 64 * MIB) {
+		printf("# no large pages to be had: %lld KiB\n", (long long)before);
+	} else {
+		live_set(&d, NULL, "Mem.SamplePeriod", "1");
+		end = live_now() + 20;
+		while (live_field(&d, "large", "samplePeriods") < 4 && live_now() < end)
+			live_sleep(0.1);
+		live_set(&d, NULL, "Mem.SamplePeriod", "3600");
+		end = live_now() + 20;
+		/* of 48 large pages the running period has broken up to 10 */
+		while (live_now() < end && (after = large_kib(vm.pid)) < before * 2 / 3)
+			live_sleep(0.1);
+		printf("# %lld KiB in large pages before, %lld after; %lld mended\n",
+		       (long long)before, (long long)after,
+		       (long long)live_field(&d, "large", "mended"));
+		MT_CHECK(live_field(&d, "large", "mended") > 0);
+		MT_CHECK(after >= before * 2 / 3);
+	}
+	live_check(&d, "large");
+	live_vm_end(&vm);
+	live_stop(&d);
+}
+
 MT_TEST("a VM is held to its limit on an empty host")
 {
 	struct live_daemon d;
