@@ -137,14 +137,11 @@ static bool link_receive(struct mt_link *link)
 	union mt_wire_msg msg;
 	struct mt_err err = {0};
 	unsigned int fds = 0;
-	int passed = -1;
+	MT_AUTO_CLOSE int passed = -1;
 	ssize_t got = mt_sock_recv(link->fd, &msg, sizeof(msg), &passed, &fds);
 
 	if (got == -EAGAIN)
 		return false;
-	/* monitors have no descriptors to give us */
-	if (passed >= 0)
-		close(passed);
 	/* said once when the peer closed with our messages unread; its own last ones still follow
 	 */
 	if (got == -ECONNRESET)
@@ -161,7 +158,7 @@ static bool link_receive(struct mt_link *link)
 		mt_link_break(link, "dropped: %s", err.msg);
 		return false;
 	}
-	mt_monitor_message(link, &msg);
+	mt_monitor_message(link, &msg, passed);
 	return !link->broken && !link->closing;
 }
 
