@@ -11,6 +11,8 @@
  */
 #include "monitor/pager.h"
 
+#include <errno.h>
+
 #define NOMINATE_RUN 32U
 /* Records looked at in one call, so that a call is short even if all pages are out already. */
 #define NOMINATE_SCAN 16384U
@@ -91,6 +93,22 @@ static void nominate_mark(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot,
 	mt_count(pager, MT_C_NOMINATIONS, pages);
 }
 
+/* There is no page to move. */
+static void nominate_absent(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	switch (mt_page_absence(pager, gpn)) {
+	case MT_ABSENCE_SOON_KNOWN:
+		break;
+	case MT_ABSENCE_DROPPED:
+		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		break;
+	case MT_ABSENCE_LOST:
+		mt_count(pager, MT_C_FAULT_UNSEEN, 1);
+		mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
+		break;
+	}
+}
+
 /* What to do with the page that stopped a move. Return: may the move go on behind it? */
 static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_outcome why)
 {
@@ -101,7 +119,7 @@ static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_o
 		mt_count(pager, MT_C_PINNED, 1);
 		return true;
 	case MT_MEM_ABSENT:
-		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		nominate_absent(pager, gpn);
 		return true;
 	case MT_MEM_DONE:
 	case MT_MEM_EXISTS:
@@ -202,9 +220,14 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
 	} else if (outcome == MT_MEM_DONE) {
 		mt_staging_free_empty(&pager->staging, slot);
 	}
-	if (outcome != MT_MEM_DONE)
+	if (outcome != MT_MEM_DONE && outcome != MT_MEM_ABSENT)
 		return outcome;
-	mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
 	pager->sample.staged -= sampled;
+	if (outcome == MT_MEM_DONE) {
+		mt_page_in_place(pager, gpn, MT_PAGE_NOMINATED);
+	} else {
+		mt_staging_free_empty(&pager->staging, slot);
+		mt_page_lost(pager, gpn, MT_PAGE_NOMINATED, MT_SLOT_NONE, -ENODATA);
+	}
 	return outcome;
 }

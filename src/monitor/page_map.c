@@ -2,10 +2,10 @@
 /*
  * page_map.c - records of guest pages, their states and lists
  *
- * A record is two words. The first holds the state (4 bits), busy (1 bit), heat (2 bits), how often
- * a read of it failed (3 bits) and the place (40 bits). The second is the state's own: links of the
- * list the page is on (NOMINATED, ZIPPED), the ticket of whoever is busy with it, or the checksum
- * (SWAPPED).
+ * A record is two words. The first holds the state (4 bits), busy (1 bit), heat (2 bits), whether
+ * a discard may still drop the page (1 bit), how often a read of it failed (3 bits) and the place
+ * (40 bits). The second is the state's own: links of the list the page is on (NOMINATED, ZIPPED),
+ * the ticket of whoever is busy with it, or the checksum (SWAPPED).
  *
  * Records come in chunks of 1 GiB of guest memory, 4 MiB of address space each, of which the
  * kernel gives us only what is touched.
@@ -39,7 +39,8 @@ _Static_assert(sizeof(struct mt_page) == 16, "the budget is 16 bytes for each pa
 #define WORD_BUSY        (1ULL << 4)
 #define WORD_HEAT_SHIFT  5
 #define WORD_HEAT_MASK   (3ULL << WORD_HEAT_SHIFT)
-#define WORD_TRIES_SHIFT 7
+#define WORD_DROPPABLE   (1ULL << 7)
+#define WORD_TRIES_SHIFT 8
 #define WORD_TRIES_MASK  (7ULL << WORD_TRIES_SHIFT)
 #define WORD_PLACE_SHIFT 24
 #define WORD_PLACE_MAX   ((1ULL << 40) - 1)
@@ -49,9 +50,9 @@ _Static_assert(sizeof(struct mt_page) == 16, "the budget is 16 bytes for each pa
 /* Which states may follow which. Retraction turns anything into UNTOUCHED, through here too. */
 static const uint16_t page_may_become[MT_PAGE_STATES] = {
 	[MT_PAGE_UNTOUCHED] = BIT(RESIDENT) | BIT(RELEASED),
-	[MT_PAGE_RESIDENT] = BIT(NOMINATED) | BIT(RELEASED) | BIT(UNTOUCHED),
+	[MT_PAGE_RESIDENT] = BIT(NOMINATED) | BIT(RELEASED) | BIT(UNTOUCHED) | BIT(FAILED),
 	[MT_PAGE_NOMINATED] = BIT(RESIDENT) | BIT(ZERO) | BIT(SHARED) | BIT(ZIPPED) | BIT(SWAPPED) |
-			      BIT(RELEASED),
+			      BIT(RELEASED) | BIT(FAILED),
 	[MT_PAGE_ZERO] = BIT(RESIDENT) | BIT(RELEASED),
 	[MT_PAGE_SHARED] = BIT(RESIDENT) | BIT(RELEASED),
 	[MT_PAGE_ZIPPED] = BIT(RESIDENT) | BIT(SWAPPED) | BIT(RELEASED) | BIT(FAILED),
@@ -322,6 +323,17 @@ void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int heat)
 
 	MT_ASSERT(heat <= MT_HEAT_MAX);
 	page->word = (page->word & ~WORD_HEAT_MASK) | (uint64_t)heat << WORD_HEAT_SHIFT;
+}
+
+void mt_page_droppable_set(struct mt_page_map *map, mt_gpn_t gpn)
+{
+	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_RESIDENT);
+	page_record(map, gpn)->word |= WORD_DROPPABLE;
+}
+
+bool mt_page_droppable(const struct mt_page_map *map, mt_gpn_t gpn)
+{
+	return page_record(map, gpn)->word & WORD_DROPPABLE;
 }
 
 mt_gpn_t mt_page_next(const struct mt_page_map *map, mt_gpn_t gpn)

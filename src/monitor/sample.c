@@ -168,6 +168,9 @@ static void sample_return(struct mt_pager *pager, mt_gpn_t gpn)
 		mt_page_heat_set(&pager->map, gpn, 0);
 		return;
 	}
+	/* lost */
+	if (!sample_has(pager, gpn))
+		return;
 	mt_page_busy_clear(&pager->map, gpn, false);
 	pager->sample.staged--;
 }

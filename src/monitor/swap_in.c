@@ -77,15 +77,6 @@ enum mt_fault_outcome mt_swap_in_start(struct mt_pager *pager, mt_gpn_t gpn, uin
 	return MT_FAULT_WAITS_SWAP;
 }
 
-static void swap_in_lost(struct mt_pager *pager, mt_gpn_t gpn, mt_slot_t slot, int error)
-{
-	if (!pager->map.pages[MT_PAGE_FAILED])
-		pager->loss = (struct mt_page_loss){.gpn = gpn, .slot = slot, .error = error};
-	/* The slot is not given to another page: what is wrong with it is not known. */
-	mt_page_set(&pager->map, gpn, MT_PAGE_SWAPPED, MT_PAGE_FAILED, slot.n);
-	pager->notify(pager->notify_ctx);
-}
-
 /*
  * The read of a page failed, or brought something else. From its second try on a page is read
  * alone, so that it is not given up for another one's fault.
@@ -98,7 +89,7 @@ static void swap_in_failed(struct mt_pager *pager, const struct mt_swap_op *op, 
 
 	pager->read_retry_ns = mt_pager_now_ns() + SWAP_READ_RETRY_NS;
 	if (tries >= SWAP_READ_TRIES) {
-		swap_in_lost(pager, gpn, MT_SLOT(op->slot.n + i), error);
+		mt_page_lost(pager, gpn, MT_PAGE_SWAPPED, MT_SLOT(op->slot.n + i), error);
 		return;
 	}
 	mt_page_busy_clear(&pager->map, gpn, false);
@@ -125,7 +116,7 @@ static void swap_in_place(struct mt_pager *pager, struct mt_swap_op *op, uint32_
 		mt_page_busy_clear(&pager->map, gpn, false);
 		return;
 	}
-	mt_page_set(&pager->map, gpn, MT_PAGE_SWAPPED, MT_PAGE_RESIDENT, 0);
+	mt_page_in_place(pager, gpn, MT_PAGE_SWAPPED);
 	mt_slots_release(pager->slots, slot);
 	mt_count(pager, MT_C_SWAP_IN, 1);
 	if (i)

@@ -106,8 +106,8 @@ MT_TEST("every page is in one state, and the counts say how many are in each")
 static const char *const ways[MT_PAGE_STATES] = {
 	/*                 URNZSCWDF: Untouched Resident Nominated Zero Shared zipped sWapped
 	   releaseD */
-	[MT_PAGE_UNTOUCHED] = "010000010", [MT_PAGE_RESIDENT] = "101000010",
-	[MT_PAGE_NOMINATED] = "010111110", [MT_PAGE_ZERO] = "010000010",
+	[MT_PAGE_UNTOUCHED] = "010000010", [MT_PAGE_RESIDENT] = "101000011",
+	[MT_PAGE_NOMINATED] = "010111111", [MT_PAGE_ZERO] = "010000010",
 	[MT_PAGE_SHARED] = "010000010",    [MT_PAGE_ZIPPED] = "010000111",
 	[MT_PAGE_SWAPPED] = "010000011",   [MT_PAGE_RELEASED] = "110000000",
 	[MT_PAGE_FAILED] = "000000010",
@@ -127,6 +127,22 @@ MT_TEST("only the transitions that exist are made, all others trap")
 			mt_map_fini(&map);
 		}
 	}
+}
+
+MT_TEST("a page marked as droppable is so until its state changes")
+{
+	make_map();
+	bring(page(0), MT_PAGE_RESIDENT);
+	MT_CHECK(!mt_page_droppable(&map, page(0)));
+	mt_page_droppable_set(&map, page(0));
+	mt_page_heat_set(&map, page(0), 2);
+	MT_CHECK(mt_page_droppable(&map, page(0)));
+	mt_page_set(&map, page(0), MT_PAGE_RESIDENT, MT_PAGE_NOMINATED, 5);
+	MT_CHECK(!mt_page_droppable(&map, page(0)));
+	mt_page_set(&map, page(0), MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
+	MT_CHECK(!mt_page_droppable(&map, page(0)));
+	MT_CHECK_EQ(mt_page_heat(&map, page(0)), 2);
+	mt_map_fini(&map);
 }
 
 static void set_from_wrong_state(void)
