@@ -28,6 +28,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
+
 /* Blocks smaller than this are left alone; QEMU's video memory is 16 MiB. */
 #define PRELOAD_MIN_BYTES (32UL << 20)
 
@@ -129,7 +133,8 @@ MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 	int rc;
 
 	/* MADV_FREE may drop pages at any later time, without a word: do it now instead. */
-	if (ours && (advice == MADV_DONTNEED || advice == MADV_FREE))
+	if (ours &&
+	    (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED))
 		return preload_discard(vm, addr, bytes);
 	/* Merging by KSM would make pages that can't be moved out. */
 	if (ours && advice == MADV_MERGEABLE)

@@ -157,7 +157,7 @@ static void something_happens(void)
 		flip(&region->locked);
 	else if (what < 90 && sim.config.theft && region->pages && !sim_discard_active())
 		steal_page(region);
-	else if (what < 90 && (sim.config.damage || sim.config.swap_errors))
+	else if (what < 90 && sim.swap && (sim.config.damage || sim.config.swap_errors))
 		spoil_swap();
 	else if (what < 93 && sim.config.regions_come_and_go && !sim_discard_active()) {
 		if (region->pages)
@@ -252,7 +252,7 @@ static void calm_down(void)
 	sim.calm = true;
 	if (faults)
 		faults->eio_write = faults->eio_read = 0;
-	if (faults && sim.config.damage)
+	if (faults)
 		faults->eio_percent = 0;
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
 		memset(sim.region[i].pinned, 0, sizeof(sim.region[i].pinned));
@@ -274,6 +274,8 @@ static void calm_down(void)
 	sim_check_counts();
 	sim_check_contents();
 	come_to_rest();
+	if (faults && sim.config.swap_errors)
+		faults->eio_percent = sim.config.eio_pct;
 	sim.calm = false;
 }
 
@@ -355,6 +357,7 @@ void sim_run(const struct sim_config *config, uint64_t steps)
 		if (sim.pager->map.pages[MT_PAGE_FAILED] && !sim_discard_active() && sim_chance(50))
 			recover_failed();
 		turn();
+		sim_check_step();
 		if (sim.step % 8 == 0)
 			sim_check_counts();
 		if (sim.step % 2000 == 0)
