@@ -6,6 +6,7 @@
 #include "host/balance.h"
 #include "host/monitor_region.h"
 #include "host/registry.h"
+#include "host/rights.h"
 #include "host/state_file.h"
 
 #include <errno.h>
@@ -32,15 +33,10 @@ void mt_monitor_send_settings_all(const struct mt_server *server)
 		mt_monitor_send_settings(server->vms[i]);
 }
 
-static bool hello_trusted(const struct mt_link *link)
-{
-	return link->uid == 0 || link->uid == geteuid();
-}
-
 static int hello_settings(const struct mt_link *link, const struct mt_wire_hello *hello,
 			  struct mt_vm_settings *ret, struct mt_err *err)
 {
-	if (!hello_trusted(link))
+	if (!mt_rights_all(link->uid))
 		return mt_err_set(
 			err, -EPERM,
 			"user %u may not register a VM by itself; start it with 'memtide run'",
@@ -164,6 +160,10 @@ static int hello_bind(struct mt_link *link, const struct mt_wire_hello *hello, s
 	}
 	link->vm = vm;
 	vm->link = link;
+	if (!vm->owner_known) {
+		vm->owner = link->uid;
+		vm->owner_known = true;
+	}
 	vm->creator = NULL;
 	vm->token[0] = '\0';
 	vm->away_event_ns = 0;

@@ -5,6 +5,7 @@
 #include "host/balance.h"
 #include "host/monitor_msgs.h"
 #include "host/monitor_region.h"
+#include "host/rights.h"
 #include "sys/process.h"
 #include "sys/sock.h"
 
@@ -193,6 +194,8 @@ static int link_new(struct mt_server *server, int fd)
 	rc = link->pidfd < 0 ? link->pidfd : mt_sock_peer(fd, &link->pid, &link->uid);
 	if (!rc && link->pid <= 0)
 		rc = -ESRCH;
+	if (!rc && !mt_rights_link_fits(server, link->uid))
+		rc = -EMFILE;
 	if (!rc) {
 		link->source = mt_loop_add(server->loop, fd, EPOLLIN, link_on_event, link);
 		rc = link->source ? 0 : -errno;
