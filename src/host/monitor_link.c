@@ -51,6 +51,18 @@ static void link_lost(struct mt_link *link)
 	link->broken = true;
 }
 
+/*
+ * @rc is what a send failed with. A peer that has closed may have said goodbye before: only the end
+ * of what there is to read is the end of the connection.
+ */
+static void link_send_failed(struct mt_link *link, int rc)
+{
+	if (rc == -EPIPE || rc == -ECONNRESET)
+		link->deaf = true;
+	else
+		link_lost(link);
+}
+
 static void link_queue(struct mt_link *link, const union mt_wire_msg *msg, int passed)
 {
 	struct mt_packet *packet;
@@ -82,14 +94,14 @@ void mt_link_send(struct mt_link *link, const union mt_wire_msg *msg, int passed
 {
 	int rc = -EAGAIN;
 
-	if (link->broken)
+	if (link->broken || link->deaf)
 		return;
 	if (!link->queue_head)
 		rc = mt_sock_send(link->fd, msg, msg->head.length, passed);
 	if (rc == -EAGAIN)
 		link_queue(link, msg, passed);
 	else if (rc)
-		link_lost(link);
+		link_send_failed(link, rc);
 }
 
 static void link_pop(struct mt_link *link)
@@ -111,10 +123,10 @@ static void link_flush(struct mt_link *link)
 		struct mt_packet *packet = link->queue_head;
 		int rc = mt_sock_send(link->fd, &packet->msg, packet->length, packet->passed);
 
-		if (rc == -EAGAIN)
+		if (rc == -EAGAIN && !link->deaf)
 			return;
-		if (rc)
-			link_lost(link);
+		if (rc && !link->deaf)
+			link_send_failed(link, rc);
 		link_pop(link);
 	}
 	mt_loop_want(link->source, EPOLLIN);

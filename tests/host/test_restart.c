@@ -86,6 +86,30 @@ MT_TEST("a goodbye counts even when the VM left our messages unread")
 	rig_stop(&rig);
 }
 
+MT_TEST("a goodbye counts even when the daemon is just about to say something")
+{
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	/* WELCOME is followed by SETTINGS at once: some of these leave in between. */
+	for (int i = 0; i < 200; i++) {
+		union mt_wire_msg bye;
+		struct peer peer;
+
+		peer_join(&rig, &peer, "a");
+		mt_wire_init(&bye, MT_WIRE_BYE, 0);
+		peer_send(&peer, &bye);
+		peer_close(&peer);
+		for (int k = 0; k < 500 && ctl_number(ctl, HOST, "host", "vms"); k++)
+			usleep(10000);
+		MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "vms"), 0);
+	}
+	rig_stop(&rig);
+}
+
 MT_TEST("a VM that loses its connection keeps its grant and gets its place back with its secret")
 {
 	struct rig rig;
