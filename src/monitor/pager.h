@@ -111,10 +111,10 @@ struct mt_pager {
 	struct mt_swap_queue swap_queue;
 	uint64_t next_ticket;
 	uint64_t swap_retry_ns;    /* after a failed write, or when full: no swapping before then */
+	uint64_t read_retry_ns;    /* pages whose last read failed are not read again before then */
 	uint64_t reclaim_retry_ns; /* while swap is out: no job before then */
-	bool settling;        /* a region came filled: more may be held than granted for a while */
-	bool leaving;         /* every page is to come back, and to stay: restore.h */
-	bool swap_one_by_one; /* after a failed read of a run */
+	bool settling; /* a region came filled: more may be held than granted for a while */
+	bool leaving;  /* every page is to come back, and to stay: restore.h */
 
 	/* The nursery's slots are filled by the helper and emptied by the pager. */
 	uint8_t *nursery;
