@@ -47,6 +47,18 @@ static int storm_call(struct lab_storm *storm, unsigned int kind, uint32_t pid, 
 	return 0;
 }
 
+/* Mostly a page that is mapped; @other now and then. */
+static uint64_t mapped_page(struct lab_storm *storm, uint64_t other)
+{
+	const struct lab_process *process = storm->run->kernel->current;
+	const struct lab_mapping *mapping;
+
+	if (!process->count || !below(storm, 20))
+		return other;
+	mapping = &process->mappings[below(storm, process->count)];
+	return mapping->first + below(storm, mapping->count);
+}
+
 int lab_storm_step(struct lab_storm *storm)
 {
 	struct lab_kernel *kernel = storm->run->kernel;
@@ -58,7 +70,7 @@ int lab_storm_step(struct lab_storm *storm)
 	if (!kernel->current || kind < 82)
 		rc = storm_call(storm, kind, pid, page);
 	else
-		rc = lab_touch(storm->run, page, below(storm, 2) ? MT_PF_W : 0);
+		rc = lab_touch(storm->run, mapped_page(storm, page), below(storm, 2) ? MT_PF_W : 0);
 	/* Refusals are fine. Out of memory, a kernel kills the process and takes the balloon back.
 	 */
 	if (rc == -ENOMEM && !lab_deflate(kernel, 200) && kernel->current)

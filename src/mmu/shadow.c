@@ -116,10 +116,8 @@ static int point_at(struct mt_shadow *shadow, uint32_t number, mt_table_t below,
 	if (below.n == MT_TABLE_NONE.n)
 		return -ENOMEM;
 	want = mt_table_address(below) | MT_PTE_P | MT_PTE_A | rights;
-	if (*sp_entry(shadow, number) != want) {
-		shadow->tables_went |= *sp_entry(shadow, number) != 0;
+	if (*sp_entry(shadow, number) != want)
 		sp_set(shadow, number, want, MT_GFN(0));
-	}
 	return 0;
 }
 
@@ -266,7 +264,6 @@ bool mt_shadow_written(struct mt_shadow *shadow, mt_gpa_t gpa)
 			continue;
 		if (*sp_entry(shadow, sp_entry_number(table, index)))
 			sp_set(shadow, sp_entry_number(table, index), 0, MT_GFN(0));
-		shadow->tables_went |= page->level > 1;
 		if (++page->writes < MT_SHADOW_FLOOD &&
 		    (page->parents != MT_SHADOW_NONE || page->root))
 			continue;

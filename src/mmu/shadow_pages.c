@@ -52,8 +52,13 @@ void sp_set(struct mt_shadow *shadow, uint32_t number, uint64_t entry, mt_gfn_t 
 {
 	uint64_t *place = sp_entry(shadow, number);
 
-	if (*place)
+	if (*place) {
+		unsigned int level = sp_page(shadow, sp_table_of(number))->level;
+
+		/* Walk caches may begin below this entry. */
+		shadow->tables_went |= *place != entry && !sp_is_leaf(*place, level);
 		unlink_entry(shadow, number);
+	}
 	*place = entry;
 	sp_link(shadow, number)->gfn = (uint32_t)gfn.n;
 	if (entry)
@@ -163,7 +168,6 @@ void sp_empty(struct mt_shadow *shadow, mt_table_t table, bool prune)
 		if (below->parents == MT_SHADOW_NONE && !below->root)
 			sp_free(shadow, child, true);
 	}
-	shadow->tables_went = true;
 }
 
 void sp_free(struct mt_shadow *shadow, mt_table_t table, bool prune)
@@ -181,6 +185,7 @@ void sp_free(struct mt_shadow *shadow, mt_table_t table, bool prune)
 	if (!page->direct && !mt_shadow_traced(shadow, MT_GFN(page->gfn)))
 		shadow->large[page->gfn / MT_HUGE_PAGES].traced--;
 	shadow->root_count -= page->root;
+	shadow->tables_went = true;
 	page->used = false;
 	mt_tables_give(&shadow->tables, table);
 }

@@ -249,6 +249,9 @@ static void host_move(struct rig *rig)
 			rig->copies[i].read_only[a] = true;
 		return;
 	}
+	/* Large pieces stay whole: they come and go by parts being read-only. */
+	if (rig->in_one_piece[a / MT_HUGE_PAGES] || rig->in_one_piece[b / MT_HUGE_PAGES])
+		return;
 	host_changed(rig, b);
 	for (unsigned int i = 0; i < RIG_COPIES; i++) {
 		uint64_t *x = word_at(&rig->copies[i], (uint64_t)a << MT_PAGE_SHIFT);
@@ -263,8 +266,6 @@ static void host_move(struct rig *rig)
 	}
 	rig->machine_of[a] = rig->machine_of[b];
 	rig->machine_of[b] = machine;
-	rig->in_one_piece[a / MT_HUGE_PAGES] = a == b && rig->in_one_piece[a / MT_HUGE_PAGES];
-	rig->in_one_piece[b / MT_HUGE_PAGES] = a == b && rig->in_one_piece[b / MT_HUGE_PAGES];
 }
 
 static uint64_t random_address(struct rig *rig)
