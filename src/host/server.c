@@ -5,6 +5,7 @@
 #include "host/client.h"
 #include "host/monitor_link.h"
 #include "host/monitor_region.h"
+#include "host/qmp_dir.h"
 #include "host/registry.h"
 #include "host/state_file.h"
 #include "base/size.h"
@@ -255,7 +256,11 @@ static int server_start(struct mt_server *server, struct mt_err *err)
 		rc = server_listen(server, err);
 	if (!rc)
 		rc = server_sources(server, err);
-	return rc ? rc : mt_state_file_load(server, err);
+	if (!rc)
+		rc = mt_state_file_load(server, err);
+	if (!rc)
+		mt_qmp_dir_sweep(server);
+	return rc;
 }
 
 struct mt_server *mt_server_new(const struct mt_config *config, struct mt_err *err)

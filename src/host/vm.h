@@ -12,6 +12,7 @@
 #include "base/types.h"
 #include "host/ledger.h"
 #include "host/loop.h"
+#include "host/qmp.h"
 #include "policy/active.h"
 #include "policy/admission.h"
 #include "policy/proportional.h"
@@ -79,6 +80,7 @@ struct mt_vmrec {
 	char secret[MT_WIRE_TOKEN_MAX];
 	char vmm[32];
 	char reason[MT_WIRE_TEXT_MAX];
+	char qmp_path[MT_QMP_PATH_MAX]; /* empty: no QMP */
 	struct mt_vm_settings settings;
 
 	struct mt_client *creator; /* holds the name until HELLO */

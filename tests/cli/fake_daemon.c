@@ -149,6 +149,11 @@ static void put_answer(FILE *out, const char *request, const struct fake_options
 #define IS(text) strstr(request, text)
 	if (IS("\"vm_create\"") && IS("\"taken\"")) {
 		put_error(out, "EEXIST", "the name is taken");
+	} else if (IS("\"qmp_new\":true")) {
+		fprintf(out,
+			"{\"ok\":true,\"token\":\"0123456789abcdef0123456789abcdef\","
+			"\"qmp\":\"%s/qmp\"}\n",
+			fake_dir());
 	} else if (IS("\"vm_create\"")) {
 		fputs("{\"ok\":true,\"token\":\"0123456789abcdef0123456789abcdef\"}\n", out);
 	} else if (IS("\"list\"")) {
