@@ -2,6 +2,7 @@
 /* server.c - start, loop, sweep, end; see server.h */
 #include "host/server.h"
 #include "host/balance.h"
+#include "host/balloon.h"
 #include "host/client.h"
 #include "host/monitor_link.h"
 #include "host/monitor_region.h"
@@ -137,6 +138,7 @@ static void server_expire(struct mt_server *server)
 	mt_region_expire(server);
 	mt_registry_expire(server);
 	mt_client_expire(server);
+	mt_balloon_expire(server);
 	mt_state_file_expire(server);
 	server_expire_pause(server);
 }

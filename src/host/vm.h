@@ -25,6 +25,7 @@
 #define MT_VM_PAGES_MAX (UINT32_MAX - 1ULL)
 #define MT_VM_BYTES_MAX (1ULL << 48)
 
+struct mt_balloon;
 struct mt_client;
 struct mt_link;
 struct mt_server;
@@ -94,7 +95,10 @@ struct mt_vmrec {
 	struct mt_account *account;
 	uint64_t target_pages;   /* what it deserves, as last decided; 0: nothing yet */
 	uint64_t event_pages;    /* target of the last event about it */
+	uint64_t decided_pages;  /* what the scheduler steers it to */
+	uint64_t soft_pages;     /* while its balloon brings it there: what it held last; or 0 */
 	uint64_t steer_pages;    /* what its monitor is told to hold, and most to grant */
+	bool limited;            /* its target is all that it may have */
 	bool target_known;       /* the monitor has been told */
 	bool blocked;            /* must not grow: above its target in the low state */
 	uint64_t plan_pages;     /* to be granted in this round */
@@ -120,7 +124,8 @@ struct mt_vmrec {
 	/* What the scheduler takes from the statistics. */
 	struct mt_active touched;
 	struct mt_active written;
-	bool pressing; /* it had to give up pages of its own to bring others in */
+	struct mt_balloon *balloon; /* NULL: no QMP */
+	bool pressing;              /* it had to give up pages of its own to bring others in */
 };
 
 /** mt_vm_memsize_pages() - guest memory under management, regions still waiting included */

@@ -109,7 +109,9 @@ static void put_vm(FILE *out, const char *name, const struct fake_options *o)
 		"\"zipin\":204800,\"zipout\":30,\"swapin\":16,\"swapout\":102416,"
 		"\"faultP50\":9500,\"faultP99\":61000,\"faultMax\":2100000,\"granted\":733184,"
 		"\"consumed\":528384,\"shared\":204800,\"vmmemctl\":0,\"zipSaved\":409600,"
-		"\"entitlement\":943718,\"slack_pct\":2}",
+		"\"entitlement\":943718,\"slack_pct\":2,\"balloon\":\"working\","
+		"\"vmmemctltarget\":51200,\"vmmemctlmax\":1331200,\"guest\":{\"actual\":2097152,"
+		"\"stale\":false,\"last_update\":1700000000,\"usable\":307200}}",
 		name, o->state ? o->state : "running", o->reason ? o->reason : "");
 }
 
