@@ -43,6 +43,8 @@ struct mt_balloon {
 	struct mt_balloon_state state;
 	struct mt_balloon_decision decision;
 	uint64_t event_pages;
+	char fault[MT_WIRE_TEXT_MAX];   /* not said yet */
+	uint64_t fault_ns;              /* when to say it */
 	enum mt_balloon_why failed_why; /* said last; NO_NEED: none */
 	bool failed_slow;
 };
@@ -58,6 +60,8 @@ static void balloon_arm(struct mt_balloon *balloon)
 {
 	uint64_t next_ns = mt_qmp_next_ns(balloon->qmp);
 
+	if (balloon->fault[0])
+		next_ns = MT_MIN(next_ns, balloon->fault_ns);
 	if (mt_qmp_ready(balloon->qmp) && !balloon->asked)
 		next_ns = MT_MIN(next_ns, balloon->poll_ns);
 	mt_server_arm(balloon->server, next_ns);
@@ -165,7 +169,7 @@ static void balloon_failed_event(struct mt_balloon *balloon)
 	const struct mt_balloon_decision *decision = &balloon->decision;
 	bool needed = balloon->order.drive == MT_BALLOON_TAKE &&
 		      mt_balance_used(balloon->vm) > balloon->order.fit_pages;
-	bool failed = decision->slow || decision->why >= MT_BALLOON_SILENT;
+	bool failed = decision->slow || decision->why >= MT_BALLOON_UNSAFE;
 	char text[MT_WIRE_TEXT_MAX];
 
 	if (!needed)
@@ -197,6 +201,7 @@ static void balloon_decide(struct mt_balloon *balloon)
 		.drive = balloon->order.drive,
 		.max_pct = balloon->server->sched_config.ctl_max_pct,
 		.present = balloon_present(balloon),
+		.deflates_on_oom = balloon->find.deflates_on_oom,
 		.fresh = balloon_fresh(balloon),
 		.total_pages = balloon->stats.total_max_bytes / MT_PAGE_SIZE,
 		.available_pages = value[MT_GUEST_USABLE] / MT_PAGE_SIZE,
@@ -215,7 +220,7 @@ static void balloon_decide(struct mt_balloon *balloon)
 	balloon->order.spare_pages -= MT_MIN(back, balloon->order.spare_pages);
 	/* one report of swapping is one reason to back off */
 	balloon->stats.swapped_in_bytes = 0;
-	if (guest.present && guest.fresh) {
+	if (guest.present && guest.deflates_on_oom && guest.fresh) {
 		balloon_tell(balloon, balloon->decision.target_pages);
 		balloon_target_event(balloon);
 	}
@@ -344,19 +349,29 @@ static void balloon_on_ready(void *ctx)
 	balloon_arm(balloon);
 }
 
+/* Retries keep these rare enough to go around the limit for events that a peer causes. */
+static void balloon_say_fault(struct mt_balloon *balloon)
+{
+	if (balloon->fault[0])
+		mt_events_add(balloon->server->events, MT_EVENT_WARNING, balloon->vm->name, "%s",
+			      balloon->fault);
+	balloon->fault[0] = '\0';
+}
+
 /* The balloon is out of reach: whatever it was to bring must be had otherwise. */
 static void balloon_on_fault(void *ctx, const char *what, uint32_t retry_ms)
 {
 	struct mt_balloon *balloon = ctx;
-	char text[MT_WIRE_TEXT_MAX];
 
+	balloon_say_fault(balloon);
 	balloon->asked = 0;
 	balloon->period_s = 0;
 	balloon->find.path[0] = '\0';
-	snprintf(text, sizeof(text), "QMP: %.160s; trying again in %u ms", what, retry_ms);
-	mt_text_clean(text);
-	/* retries keep these rare */
-	mt_events_add(balloon->server->events, MT_EVENT_WARNING, balloon->vm->name, "%s", text);
+	/* said a little later: a VMM that ends hangs up first, and that is no news */
+	snprintf(balloon->fault, sizeof(balloon->fault), "QMP: %.160s; trying again in %u ms", what,
+		 retry_ms);
+	mt_text_clean(balloon->fault);
+	balloon->fault_ns = mt_server_now_ns(balloon->server) + retry_ms * MT_NS_PER_MS;
 	balloon_decide(balloon);
 	balloon_steer(balloon);
 	balloon_arm(balloon);
@@ -438,6 +453,8 @@ void mt_balloon_expire(struct mt_server *server)
 			mt_server_arm(server, mt_server_now_ns(server) + BALLOON_START_NS);
 			continue;
 		}
+		if (balloon->fault_ns <= mt_server_now_ns(server))
+			balloon_say_fault(balloon);
 		mt_qmp_expire(balloon->qmp);
 		if (mt_qmp_ready(balloon->qmp) && !balloon->asked &&
 		    balloon->poll_ns <= mt_server_now_ns(server))
@@ -486,6 +503,8 @@ static const char *balloon_word(const struct mt_balloon *balloon)
 		return "unreachable";
 	if (!balloon_present(balloon))
 		return "absent";
+	if (!balloon->find.deflates_on_oom)
+		return "unsafe";
 	return balloon_fresh(balloon) ? "working" : "silent";
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* balloon_find.c - one folder after the other; see balloon_find.h */
+/* balloon_find.c - one folder after the other, then the device's options; see balloon_find.h */
 #include "host/balloon_find.h"
 
 #include <stdio.h>
@@ -37,6 +37,24 @@ static bool find_in(struct mt_balloon_find *find, struct json_object *list)
 	return false;
 }
 
+static void find_options(void *ctx, struct json_object *value, const char *error)
+{
+	struct mt_balloon_find *find = ctx;
+
+	(void)error;
+	find->deflates_on_oom = json_object_get_boolean(value);
+	find->done(find->ctx);
+}
+
+static int find_ask_options(struct mt_balloon_find *find)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	json_object_object_add(arguments, "path", json_object_new_string(find->path));
+	json_object_object_add(arguments, "property", json_object_new_string("deflate-on-oom"));
+	return mt_qmp_ask(find->qmp, "qom-get", arguments, find_options, find);
+}
+
 static int find_ask(struct mt_balloon_find *find);
 
 static void find_answer(void *ctx, struct json_object *value, const char *error)
@@ -44,9 +62,12 @@ static void find_answer(void *ctx, struct json_object *value, const char *error)
 	struct mt_balloon_find *find = ctx;
 
 	(void)error;
-	if (!find_in(find, value) && ++find->folder < MT_ARRAY_SIZE(find_folders) &&
-	    !find_ask(find))
+	if (find_in(find, value)) {
+		if (!find_ask_options(find))
+			return;
+	} else if (++find->folder < MT_ARRAY_SIZE(find_folders) && !find_ask(find)) {
 		return;
+	}
 	find->done(find->ctx);
 }
 

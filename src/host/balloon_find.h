@@ -14,6 +14,7 @@
 
 struct mt_balloon_find {
 	char path[MT_BALLOON_PATH_MAX]; /* empty: not found */
+	bool deflates_on_oom;           /* gives pages back before the guest's OOM killer acts */
 	struct mt_qmp *qmp;
 	unsigned int folder; /* being looked at */
 	void (*done)(void *ctx);

@@ -122,8 +122,10 @@ static bool balloon_fast(struct mt_balloon_state *state, const struct mt_balloon
 static struct mt_balloon_decision balloon_unable(struct mt_balloon_state *state,
 						 const struct mt_balloon_guest *guest)
 {
-	enum mt_balloon_why why = guest->present ? MT_BALLOON_SILENT : MT_BALLOON_ABSENT;
+	enum mt_balloon_why why = MT_BALLOON_ABSENT;
 
+	if (guest->present)
+		why = guest->deflates_on_oom ? MT_BALLOON_SILENT : MT_BALLOON_UNSAFE;
 	/* nothing more is taken from a guest that can't say how it fares */
 	state->target_pages = MT_MIN(state->target_pages, guest->ballooned_pages);
 	state->measuring = state->slow = false;
@@ -136,7 +138,7 @@ struct mt_balloon_decision mt_balloon_decide(struct mt_balloon_state *state,
 	struct mt_balloon_decision decision = {.why = MT_BALLOON_NO_NEED};
 	uint64_t goal, wish, moved;
 
-	if (!guest->present || !guest->fresh)
+	if (!guest->present || !guest->deflates_on_oom || !guest->fresh)
 		return balloon_unable(state, guest);
 	wish = goal = balloon_goal(state, guest, now_ns);
 	if (goal)
@@ -173,6 +175,7 @@ const char *mt_balloon_why_text(enum mt_balloon_why why)
 		[MT_BALLOON_AT_FLOOR] = "the guest needs the rest",
 		[MT_BALLOON_GUEST_SWAPS] = "the guest was short of memory",
 		[MT_BALLOON_DANGER] = "the guest is short of memory",
+		[MT_BALLOON_UNSAFE] = "it lacks deflate-on-oom=on and could kill the guest",
 		[MT_BALLOON_SILENT] = "the guest's driver does not report",
 		[MT_BALLOON_ABSENT] = "there is no balloon",
 	};

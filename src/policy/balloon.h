@@ -13,8 +13,9 @@
  *                balloon goes back and nothing is taken for half a minute
  *
  * A guest with less than half of the floor left is in danger, whatever the host's need: half of its
- * balloon goes back at once. What guests report is a second old and no promise; the balloon's
- * deflate-on-oom is the last line.
+ * balloon goes back at once. What guests report is a second old, and a guest may
+ * need all of its memory within less: the last line is deflate-on-oom, and a balloon without it is
+ * never made larger.
  *
  * When the host's need is over a balloon goes back by as much as there is free memory to fill it.
  */
@@ -49,6 +50,7 @@ struct mt_balloon_guest {
 	enum mt_balloon_drive drive;
 	unsigned int max_pct; /* cap, of the guest's own total */
 	bool present;         /* there is a device that can be told */
+	bool deflates_on_oom; /* it gives pages back before the guest\'s OOM killer acts */
 	bool fresh;           /* the guest reported lately; without that the next three are old */
 	uint64_t total_pages; /* what the guest's kernel manages, the balloon included */
 	uint64_t available_pages;  /* what it can use without swapping */
@@ -82,6 +84,7 @@ enum mt_balloon_why {
 	MT_BALLOON_AT_FLOOR,
 	MT_BALLOON_GUEST_SWAPS,
 	MT_BALLOON_DANGER,
+	MT_BALLOON_UNSAFE, /* it would let the guest run out of memory */
 	MT_BALLOON_SILENT, /* the guest does not report */
 	MT_BALLOON_ABSENT,
 	MT_BALLOON_WHYS

@@ -227,6 +227,10 @@ static struct json_object *fake_run(struct fake_qmp *fake, const char *command,
 {
 	struct json_object *value = json_object_new_object(), *number;
 
+	if (!strcmp(fake_text(arguments, "property"), "deflate-on-oom")) {
+		json_object_put(value);
+		return json_object_new_boolean(!fake->no_deflate_on_oom);
+	}
 	if (!strcmp(command, "qom-list") || !strcmp(command, "qom-get")) {
 		json_object_put(value);
 		return !strcmp(command, "qom-get")

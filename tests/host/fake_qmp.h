@@ -51,6 +51,7 @@ struct fake_qmp {
 
 	/* the balloon */
 	bool no_balloon;
+	bool no_deflate_on_oom;
 	uint64_t memory_bytes;
 	uint64_t actual_bytes; /* what the guest has left */
 	uint64_t wanted_bytes; /* what it was told last */

@@ -459,6 +459,22 @@ MT_TEST("a VM without a balloon device is paged like any")
 	rig_stop(&stage.rig);
 }
 
+MT_TEST("a balloon that could kill its guest is not driven, and the reason is told")
+{
+	struct stage stage;
+
+	stage_start(&stage, "1G", FAST);
+	stage.fake.no_deflate_on_oom = true;
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "unsafe"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_number(&stage, "zipped") >= 90 * 1024);
+	MT_CHECK_EQ(stage.fake.balloons, 0);
+	MT_CHECK(ctl_event_seen(stage.ctl, "web", "balloon: it lacks deflate-on-oom=on"));
+	/* the guest's numbers are worth having all the same */
+	STAGE_UNTIL(&stage, stage_guest(&stage, "usable") == 300 * 1024);
+	rig_stop(&stage.rig);
+}
+
 MT_TEST("a daemon killed and restarted finds the balloon as it is and goes on")
 {
 	struct stage stage;

@@ -14,6 +14,7 @@ static struct mt_balloon_guest guest_typical(void)
 	return (struct mt_balloon_guest){.drive = MT_BALLOON_TAKE,
 					 .max_pct = 65,
 					 .present = true,
+					 .deflates_on_oom = true,
 					 .fresh = true,
 					 .total_pages = MIB_PAGES(490),
 					 .available_pages = MIB_PAGES(280),
@@ -93,6 +94,20 @@ MT_TEST("a missing or silent balloon works not at all, and nothing more is asked
 	decision = decide_once(&guest);
 	MT_CHECK(!decision.works && !decision.target_pages);
 	MT_CHECK_EQ(decision.why, MT_BALLOON_SILENT);
+}
+
+MT_TEST("a balloon without deflate-on-oom is never made larger, and goes back only by itself")
+{
+	struct mt_balloon_state state = {.target_pages = MIB_PAGES(40)};
+	struct mt_balloon_guest guest = guest_typical();
+	struct mt_balloon_decision decision;
+
+	guest.deflates_on_oom = false;
+	guest.ballooned_pages = guest.reported_pages = MIB_PAGES(40);
+	decision = mt_balloon_decide(&state, &guest, START_NS);
+	MT_CHECK_EQ(decision.target_pages, MIB_PAGES(40));
+	MT_CHECK_EQ(decision.why, MT_BALLOON_UNSAFE);
+	MT_CHECK(!decision.works);
 }
 
 MT_TEST("a balloon slower than wanted is found out in a second, and may prove itself again")
@@ -220,7 +235,8 @@ MT_TEST("whatever happens, bounds hold: cap, size, floor; small guests and odd r
 #define RANDOM(below) \
 	(random ^= random << 13, random ^= random >> 7, random ^= random << 17, random % (below))
 	for (unsigned int run = 0; run < 2000; run++) {
-		struct mt_balloon_guest guest = {.present = true, .max_pct = 65};
+		struct mt_balloon_guest guest = {
+			.present = true, .deflates_on_oom = true, .max_pct = 65};
 		struct mt_balloon_state state = {0};
 		uint64_t memsize = MIB_PAGES(32) + RANDOM(MIB_PAGES(4096));
 		uint64_t now_ns = START_NS;
