@@ -57,7 +57,7 @@ uint64_t mt_balance_soften(struct mt_vmrec *vm)
 {
 	uint64_t held = mt_balance_held(vm);
 
-	if (vm->server->paging || vm->limited || !mt_balloon_works(vm)) {
+	if (vm->server->paging || !mt_balloon_works(vm)) {
 		vm->soft_pages = 0;
 		return vm->decided_pages;
 	}

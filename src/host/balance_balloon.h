@@ -5,8 +5,8 @@
  * Reference 3.3: a VM that has to shrink is asked by its balloon first; compression and swap bring
  * the rest. So while a VM's balloon works its monitor is not steered below what it holds, and what
  * it holds sinks as the guest gives pages up; when the balloon does not work the monitor is steered
- * to the target at once. From the hard state on it always is. A limit is kept by the monitor in
- * every state, and the balloon only spares the guest the paging.
+ * to the target at once. From the hard state on it always is. A VM under a limit never holds more
+ * than it did when it had to shrink, so only a limit that is lowered waits for the balloon.
  *
  * "Has to shrink" is from the soft state on, or when somebody below his target waits for memory
  * (ours: grants make a VM wait before free memory has sunk to the soft state), or for a limit.
