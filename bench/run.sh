@@ -14,7 +14,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "${1:-$(dirname "$here")/build}" && pwd)
 json=${2:-$build/bench.json}
-only=${BENCH_ONLY:-reclaim fault victims guest tax mmu}
+only=${BENCH_ONLY:-reclaim fault victims guest tax balloon mmu}
 rounds=${BENCH_ROUNDS:-5}
 status=0
 
@@ -33,6 +33,7 @@ for part in $only; do
 	guest) "$here/bench_guest.sh" "$build" || status=1 ;;
 	tax) "$here/idle_tax.sh" "$build" || status=1 ;;
 	mmu) "$build/bench/bench_mmu" || status=1 ;;
+	balloon) "$here/bench_balloon.sh" "$build" || status=1 ;;
 	*) echo "bench: no part '$part'" >&2; exit 2 ;;
 	esac
 done
