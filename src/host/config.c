@@ -62,6 +62,14 @@ static int config_set_swap_dir(struct mt_config *config, const char *value, stru
 	return config_path("swap-dir", value, config->swap_dir, err);
 }
 
+static int config_set_group(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	if (!value[0] || strlen(value) >= sizeof(config->group))
+		return mt_err_set(err, -EINVAL, "group: the name is empty or too long");
+	snprintf(config->group, sizeof(config->group), "%s", value);
+	return 0;
+}
+
 static int config_set_zip(struct mt_config *config, const char *value, struct mt_err *err)
 {
 	return config_number("zip-max-pct", value, 0, 100, &config->zip_max_pct, err);
@@ -111,6 +119,7 @@ static const struct config_key {
 	{"pool", config_set_pool},
 	{"socket", config_set_socket},
 	{"swap-dir", config_set_swap_dir},
+	{"group", config_set_group},
 	{"zip-max-pct", config_set_zip},
 	{"own", config_set_own},
 	{"check-timeout-ms", config_set_check_timeout},

@@ -199,15 +199,6 @@ struct json_object *mt_json_vm(const struct mt_vmrec *vm)
 	return object;
 }
 
-struct json_object *mt_json_vms(const struct mt_server *server)
-{
-	struct json_object *vms = json_object_new_array();
-
-	for (unsigned int i = 0; i < server->vm_count; i++)
-		json_object_array_add(vms, mt_json_vm(server->vms[i]));
-	return vms;
-}
-
 static void json_sums_add(struct json_sums *sum, const struct json_sums *vm)
 {
 	sum->memsize += vm->memsize;

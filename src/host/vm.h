@@ -86,6 +86,8 @@ struct mt_vmrec {
 
 	struct mt_client *creator; /* holds the name until HELLO */
 	struct mt_link *link;      /* NULL: starting or away */
+	uid_t owner;               /* who made it, or runs it; see rights.h */
+	bool owner_known;          /* not for one from an earlier daemon, until it says hello */
 	pid_t pid;
 	uint64_t start_ticks;
 	int pidfd;
