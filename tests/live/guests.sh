@@ -213,6 +213,8 @@ tap() {
 	"$@" || status=$?
 	guests_end
 	guest_pid=()
+	# Settings outlive the daemon; they must not outlive the test.
+	rm -f "$socket.state"
 	case "$status" in
 	0) printf 'ok %d - %s\n' "$tests_run" "$sentence" ;;
 	77) printf 'ok %d - %s # SKIP\n' "$tests_run" "$sentence" ;;
