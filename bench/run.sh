@@ -5,11 +5,7 @@
 #
 # usage: run.sh [BUILD DIRECTORY] [JSON FILE]
 #
-<<<<<<< HEAD
 # Quick look: BENCH_PAIRS=1 BENCH_ROUNDS=1 run.sh. BENCH_ONLY="fault victims tax" picks. Verdicts are for people to
-=======
-# Quick look: BENCH_PAIRS=1 BENCH_ROUNDS=1 run.sh. BENCH_ONLY="reclaim fault victims guest tax balloon" picks. Verdicts are for people to
->>>>>>> balloon
 # judge by the load that is printed with them: on a busy machine look at ratios and at processor time per page.
 # Exit status: 0 when every benchmark ran, whatever it measured.
 
@@ -18,11 +14,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "${1:-$(dirname "$here")/build}" && pwd)
 json=${2:-$build/bench.json}
-<<<<<<< HEAD
 only=${BENCH_ONLY:-reclaim fault victims guest tax balloon mmu}
-=======
-only=${BENCH_ONLY:-reclaim fault victims guest tax balloon}
->>>>>>> balloon
 rounds=${BENCH_ROUNDS:-5}
 status=0
 
@@ -40,10 +32,7 @@ for part in $only; do
 	victims) "$build/bench/bench_victims" || status=1 ;;
 	guest) "$here/bench_guest.sh" "$build" || status=1 ;;
 	tax) "$here/idle_tax.sh" "$build" || status=1 ;;
-<<<<<<< HEAD
 	mmu) "$build/bench/bench_mmu" || status=1 ;;
-=======
->>>>>>> balloon
 	balloon) "$here/bench_balloon.sh" "$build" || status=1 ;;
 	*) echo "bench: no part '$part'" >&2; exit 2 ;;
 	esac

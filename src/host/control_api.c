@@ -6,10 +6,7 @@
 #include "host/qmp_dir.h"
 #include "host/registry.h"
 #include "host/rights.h"
-<<<<<<< HEAD
 #include "sys/sock.h"
-=======
->>>>>>> balloon
 
 #include <errno.h>
 #include <stdio.h>

@@ -201,6 +201,8 @@ guests_end() {
 		end_process "${guest_pid[$name]}"
 	done
 	daemon_stop
+	# What one test has set must not be there for the next.
+	rm -f "$socket".state*
 }
 
 # TAP: test "sentence" function; a function returns 0, or 77 for "can't be tested here".
