@@ -26,6 +26,9 @@ struct mt_config {
 	uint64_t own_bytes;  /* the daemon's own part of the pool */
 	uint32_t zip_max_pct;
 	uint32_t check_timeout_ms;
+	uint32_t qmp_timeout_ms;  /* for an answer */
+	uint32_t qmp_retry_ms;    /* first pause after a fault */
+	uint32_t balloon_poll_ms; /* between two looks at a busy balloon */
 	struct mt_sched_config sched;
 	uint32_t region_wait_ms; /* how long a starting VM waits for others to return memory */
 };

@@ -3,8 +3,10 @@
 #include "host/control_api.h"
 #include "host/json_out.h"
 #include "host/monitor_link.h"
+#include "host/qmp_dir.h"
 #include "host/registry.h"
 #include "host/rights.h"
+#include "sys/sock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -131,11 +133,43 @@ static int control_vm_settings(const struct mt_server *server, struct json_objec
 	return 0;
 }
 
+/*
+ * QMP comes by a socket that is there ("qmp") or one to be made ("qmp_new"). Without a directory
+ * for it a VM runs all the same.
+ */
+static int control_vm_qmp(struct mt_client *client, struct json_object *request,
+			  char ret_path[static MT_QMP_PATH_MAX], struct json_object *answer,
+			  struct mt_err *err)
+{
+	struct json_object *fresh = NULL;
+	struct mt_err why = {0};
+	const char *path;
+	pid_t pid;
+	uid_t uid;
+	int rc = mt_control_text(request, "qmp", &path, err);
+
+	if (!rc && path && path[0]) {
+		rc = mt_qmp_path_check(path, err);
+		if (!rc)
+			snprintf(ret_path, MT_QMP_PATH_MAX, "%s", path);
+	}
+	if (rc || ret_path[0] || !json_object_object_get_ex(request, "qmp_new", &fresh) ||
+	    !json_object_get_boolean(fresh))
+		return rc;
+	rc = mt_sock_peer(client->fd, &pid, &uid);
+	if (rc || mt_qmp_dir_make(client->server, uid, ret_path, &why)) {
+		ret_path[0] = '\0';
+		json_object_object_add(answer, "qmp_why", json_object_new_string(why.msg));
+	}
+	json_object_object_add(answer, "qmp", json_object_new_string(ret_path));
+	return 0;
+}
+
 static int control_vm_create(struct mt_client *client, struct json_object *request,
 			     struct json_object *answer, struct mt_err *err)
 {
 	struct mt_server *server = client->server;
-	char token[MT_WIRE_TOKEN_MAX];
+	char token[MT_WIRE_TOKEN_MAX], qmp_path[MT_QMP_PATH_MAX] = "";
 	struct mt_vm_settings settings;
 	struct mt_vmrec *vm = NULL;
 	const char *name;
@@ -148,9 +182,15 @@ static int control_vm_create(struct mt_client *client, struct json_object *reque
 	if (!rc)
 		rc = mt_random_token(token, err);
 	if (!rc)
-		rc = mt_registry_add(server, name ? name : "", &settings, &vm, err);
+		rc = control_vm_qmp(client, request, qmp_path, answer, err);
 	if (rc)
 		return rc;
+	rc = mt_registry_add(server, name ? name : "", &settings, &vm, err);
+	if (rc) {
+		mt_qmp_dir_remove(server, qmp_path);
+		return rc;
+	}
+	memcpy(vm->qmp_path, qmp_path, sizeof(qmp_path));
 	memcpy(vm->token, token, sizeof(token));
 	vm->creator = client;
 	vm->owner = client->uid;

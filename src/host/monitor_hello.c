@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/size.h"
 #include "host/balance.h"
+#include "host/balloon.h"
 #include "host/monitor_region.h"
 #include "host/registry.h"
 #include "host/rights.h"
@@ -237,6 +238,7 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello, i
 		hello_swap(link, swap_fd);
 	hello_welcome(link, hello->head.serial);
 	hello_tell(link, again);
+	mt_balloon_start(link->server, vm);
 	mt_state_file_touch(link->server);
 	mt_balance_want(link->server);
 }

@@ -2,9 +2,11 @@
 /* server.c - start, loop, sweep, end; see server.h */
 #include "host/server.h"
 #include "host/balance.h"
+#include "host/balloon.h"
 #include "host/client.h"
 #include "host/monitor_link.h"
 #include "host/monitor_region.h"
+#include "host/qmp_dir.h"
 #include "host/registry.h"
 #include "host/state_file.h"
 #include "base/size.h"
@@ -137,6 +139,7 @@ static void server_expire(struct mt_server *server)
 	mt_region_expire(server);
 	mt_registry_expire(server);
 	mt_client_expire(server);
+	mt_balloon_expire(server);
 	mt_state_file_expire(server);
 	server_expire_pause(server);
 }
@@ -273,7 +276,11 @@ static int server_start(struct mt_server *server, struct mt_err *err)
 		rc = server_listen(server, err);
 	if (!rc)
 		rc = server_sources(server, err);
-	return rc ? rc : mt_state_file_load(server, err);
+	if (!rc)
+		rc = mt_state_file_load(server, err);
+	if (!rc)
+		mt_qmp_dir_sweep(server);
+	return rc;
 }
 
 struct mt_server *mt_server_new(const struct mt_config *config, struct mt_err *err)

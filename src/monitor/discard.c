@@ -118,7 +118,7 @@ void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages)
 			continue;
 		discard_copy(pager, gpn, state);
 		mt_page_set(&pager->map, gpn, state, MT_PAGE_RELEASED, 0);
-		mt_page_heat_set(&pager->map, gpn, 0);
+		mt_page_heat_set(&pager->map, gpn, (struct mt_heat){0});
 	}
 	mt_count(pager, MT_C_DISCARDED, pages);
 }

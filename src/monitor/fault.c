@@ -44,13 +44,6 @@ static uint32_t fault_put(struct mt_pager *pager, uint8_t *addr, const uint8_t *
 	return (uint32_t)(bytes >> MT_PAGE_SHIFT);
 }
 
-static void fault_warm(struct mt_pager *pager, mt_gpn_t gpn)
-{
-	unsigned int heat = mt_page_heat(&pager->map, gpn);
-
-	mt_page_heat_set(&pager->map, gpn, MT_MIN(heat + 1, MT_HEAT_MAX));
-}
-
 /* Pages from @gpn on, at most @max, that are in one of the two states @a and @b. */
 static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, enum mt_page_state a,
 			  enum mt_page_state b)
@@ -153,7 +146,7 @@ static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
 		mt_count(pager, MT_C_PREFETCHED, 1);
 		return;
 	}
-	fault_warm(pager, gpn);
+	mt_page_came_back(pager, gpn);
 	mt_count(pager, state == MT_PAGE_ZIPPED ? MT_C_FAULT_ZIPPED : MT_C_FAULT_ZERO, 1);
 }
 
@@ -212,6 +205,7 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	bool copies = mt_page_in_use(&pager->map, gpn);
+	bool sampled = mt_page_busy(&pager->map, gpn) == MT_TICKET_SAMPLE;
 	enum mt_mem_outcome outcome;
 
 	if (copies && !mt_room_for(pager, 1))
@@ -223,7 +217,9 @@ static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gp
 		return fault_unplaced(pager,
 				      mt_region_addr(mt_region_of_gpn(&pager->regions, gpn), gpn),
 				      outcome);
-	fault_warm(pager, gpn);
+	/* Who is watched waits for a touch much longer than others: that says little. */
+	if (!sampled)
+		mt_page_heat_set(&pager->map, gpn, mt_heat_touched(mt_page_heat(&pager->map, gpn)));
 	mt_count(pager, MT_C_FAULT_NOMINATED, 1);
 	return MT_FAULT_SERVED;
 }

@@ -2,9 +2,9 @@
 /*
  * nominate.c - choose cold pages and move them to staging, where a touch can still save them
  *
- * A clock hand goes round all resident pages. The heat of a page, gained each time the guest
- * touched it soon after it was nominated or brought it back from a store, buys it that many rounds
- * more. So pages that proved themselves stay longer, and pages nobody asks for go at the hand's
+ * A clock hand goes round all resident pages. The heat of a page, gained when the guest touched it
+ * soon after it was nominated or brought it back soon from a store, buys it some rounds more
+ * (heat.h). So pages that proved themselves stay longer, and pages nobody asks for go at the hand's
  * first visit: without scanning accessed bits, at no cost while a page stays in place.
  *
  * Pages are taken in runs, since moving 32 of them costs little more than moving one.
@@ -39,16 +39,18 @@ static void hand_advance(struct mt_pager *pager, uint64_t pages)
 static bool hand_takes(const struct mt_pager *pager, mt_gpn_t gpn)
 {
 	return mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT &&
-	       !mt_page_heat(&pager->map, gpn);
+	       !mt_page_heat(&pager->map, gpn).rounds;
 }
 
 /* The hand goes past a page it does not take, which costs a hot one some of its heat. */
 static void hand_pass(struct mt_pager *pager, mt_gpn_t gpn)
 {
-	unsigned int heat = mt_page_heat(&pager->map, gpn);
+	struct mt_heat heat = mt_page_heat(&pager->map, gpn);
 
-	if (heat && mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT)
-		mt_page_heat_set(&pager->map, gpn, heat - 1);
+	if (heat.rounds && mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT) {
+		heat.rounds--;
+		mt_page_heat_set(&pager->map, gpn, heat);
+	}
 	pager->hand_skipped++;
 	hand_advance(pager, 1);
 }
@@ -66,7 +68,7 @@ static uint64_t hand_round(const struct mt_pager *pager)
 bool mt_nominate_may_find(const struct mt_pager *pager)
 {
 	/* After so many rounds the hottest page would have been taken, if it could be moved. */
-	return pager->hand_skipped < (MT_HEAT_MAX + 1) * hand_round(pager) &&
+	return pager->hand_skipped < (MT_HEAT_ROUNDS_MAX + 1) * hand_round(pager) &&
 	       pager->staging.used < pager->staging.size;
 }
 
@@ -115,7 +117,7 @@ static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_o
 	switch (why) {
 	case MT_MEM_PINNED:
 		/* Pinned pages are in use by definition: leave them alone for some rounds. */
-		mt_page_heat_set(&pager->map, gpn, MT_HEAT_MAX);
+		mt_page_heat_set(&pager->map, gpn, mt_heat_hottest(mt_page_heat(&pager->map, gpn)));
 		mt_count(pager, MT_C_PINNED, 1);
 		return true;
 	case MT_MEM_ABSENT:

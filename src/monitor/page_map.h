@@ -24,6 +24,7 @@
 
 #include "base/compiler.h"
 #include "base/types.h"
+#include "monitor/heat.h"
 
 enum mt_page_state {
 	MT_PAGE_UNTOUCHED,
@@ -37,10 +38,6 @@ enum mt_page_state {
 	MT_PAGE_FAILED,
 	MT_PAGE_STATES
 };
-
-/* How often a page has proved itself: each visit of the hand takes one away before it is nominated.
- */
-#define MT_HEAT_MAX 3U
 
 /* Largest guest: 16 TiB in chunks of 1 GiB. */
 #define MT_MAP_CHUNK_SHIFT 18
@@ -136,9 +133,9 @@ uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn);
 unsigned int mt_page_tries(const struct mt_page_map *map, mt_gpn_t gpn);
 void mt_page_tries_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int tries);
 
-/** mt_page_heat(), mt_page_heat_set() - 0 (cold) to MT_HEAT_MAX; survives changes of state */
-unsigned int mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn);
-void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int heat);
+/** mt_page_heat(), mt_page_heat_set() - how hot it is; survives changes of state */
+struct mt_heat mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn);
+void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, struct mt_heat heat);
 
 /**
  * mt_page_droppable_set() - RESIDENT page @gpn came into its place while a discard was under way

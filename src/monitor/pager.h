@@ -12,7 +12,8 @@
  *   nominate.c  move pages out      reclaim.c   how much, when; jobs to the helper and back
  *   helper.c    compress (a thread) swap_out.c  pages to the swap file
  *   swap_in.c   pages from it       room.c      what is held, what may be held
- *   sample.c    watch a few pages   loss.c      give a page up for lost
+ *   sample.c    watch a few pages   mend.c      large pages put together again
+ *   heat.c      what to keep        loss.c      give a page up for lost
  *   nursery.c   large pages ready for first touches
  *   audit.c     check every invariant
  */
@@ -24,6 +25,7 @@
 #include "monitor/discard.h"
 #include "monitor/helper.h"
 #include "monitor/mem_ops.h"
+#include "monitor/mend.h"
 #include "monitor/page_map.h"
 #include "monitor/region.h"
 #include "monitor/sample.h"
@@ -126,6 +128,7 @@ struct mt_pager {
 	uint32_t waiters;
 	uint32_t waiters_for_memory;
 	struct mt_sample sample;
+	struct mt_mends mends;
 	uint8_t *bounce; /* MT_AROUND_MAX pages */
 	uint8_t *zeros;  /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
 
@@ -133,6 +136,7 @@ struct mt_pager {
 	uint32_t hand_region;
 	uint64_t hand_page;
 	uint64_t hand_skipped; /* pages passed over since the last one taken */
+	uint64_t left_pages;   /* pages that left for a store, in all: the clock of heat.h */
 
 	/*
 	 * The grant is what was granted in all less what was returned in all. Each has one writer,
@@ -277,6 +281,15 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
  */
 bool mt_reclaim_step(struct mt_pager *pager);
 
+/**
+ * mt_page_left() - page @gpn has just left staging for a store
+ * mt_page_came_back() - it has come back from one because it was touched
+ *
+ * What that says of its heat.
+ */
+void mt_page_left(struct mt_pager *pager, mt_gpn_t gpn);
+void mt_page_came_back(struct mt_pager *pager, mt_gpn_t gpn);
+
 /** mt_reclaim_collect() - take in what the helper has finished */
 void mt_reclaim_collect(struct mt_pager *pager);
 
@@ -364,7 +377,7 @@ bool mt_nursery_take(struct mt_pager *pager, const struct mt_region *region, mt_
 void mt_nursery_update(struct mt_pager *pager);
 
 /** mt_nursery_fill() - helper thread: fill one slot that was asked for. Return: was there one? */
-bool mt_nursery_fill(void *ctx);
+bool mt_nursery_fill(struct mt_pager *pager);
 
 /** mt_nursery_pages() - memory the nursery holds */
 uint64_t mt_nursery_pages(const struct mt_pager *pager);

@@ -121,6 +121,8 @@ static void swap_in_place(struct mt_pager *pager, struct mt_swap_op *op, uint32_
 	mt_count(pager, MT_C_SWAP_IN, 1);
 	if (i)
 		mt_count(pager, MT_C_PREFETCHED, 1);
+	else
+		mt_page_came_back(pager, gpn);
 }
 
 /* Does page @i still want what was read? It was read for nothing if the guest gave it up meanwhile.

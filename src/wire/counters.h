@@ -62,7 +62,8 @@
 	X(SAMPLE_NOW_WATCHED, "sampleNowWatched", COUNT, "guest pages watched in the running period") \
 	X(SAMPLE_NOW_TOUCHED, "sampleNowTouched", COUNT, "of these, pages touched so far") \
 	X(SAMPLE_NOW_WRITTEN, "sampleNowWritten", COUNT, "of these, pages written so far") \
-	X(ZERO_DENIED,      "zeroDenied",         COUNT, "pages one thread read as zero and the next did not: a fault of the machine")
+	X(ZERO_DENIED,      "zeroDenied",         COUNT, "pages one thread read as zero and the next did not: a fault of the machine") \
+	X(MENDED,           "mended",             COUNT, "large pages that sampling broke, put together again")
 /* clang-format on */
 
 enum mt_counter_kind {

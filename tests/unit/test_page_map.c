@@ -135,13 +135,13 @@ MT_TEST("a page marked as droppable is so until its state changes")
 	bring(page(0), MT_PAGE_RESIDENT);
 	MT_CHECK(!mt_page_droppable(&map, page(0)));
 	mt_page_droppable_set(&map, page(0));
-	mt_page_heat_set(&map, page(0), 2);
+	mt_page_heat_set(&map, page(0), (struct mt_heat){.level = 2});
 	MT_CHECK(mt_page_droppable(&map, page(0)));
 	mt_page_set(&map, page(0), MT_PAGE_RESIDENT, MT_PAGE_NOMINATED, 5);
 	MT_CHECK(!mt_page_droppable(&map, page(0)));
 	mt_page_set(&map, page(0), MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
 	MT_CHECK(!mt_page_droppable(&map, page(0)));
-	MT_CHECK_EQ(mt_page_heat(&map, page(0)), 2);
+	MT_CHECK_EQ(mt_page_heat(&map, page(0)).level, 2);
 	mt_map_fini(&map);
 }
 
@@ -284,17 +284,22 @@ MT_TEST("heat, place and state do not disturb each other")
 	uint64_t place = (1ULL << 40) - 1;
 
 	make_map();
-	for (unsigned int heat = 0; heat <= MT_HEAT_MAX; heat++) {
-		bring(page(heat), MT_PAGE_NOMINATED);
-		mt_page_heat_set(&map, page(heat), heat);
-		mt_page_set(&map, page(heat), MT_PAGE_NOMINATED, MT_PAGE_ZIPPED, place);
-		mt_page_busy_set(&map, page(heat), 1);
-		MT_CHECK_EQ(mt_page_heat(&map, page(heat)), heat);
-		MT_CHECK_EQ(mt_page_place(&map, page(heat)), place);
-		mt_page_moved(&map, page(heat), 3);
-		MT_CHECK_EQ(mt_page_busy(&map, page(heat)), 1);
-		MT_CHECK_EQ(mt_page_place(&map, page(heat)), 3);
-		MT_CHECK_EQ(mt_page_heat(&map, page(heat)), heat);
+	for (unsigned int i = 0; i < PAGES && i < 512; i++) {
+		struct mt_heat heat = {.level = (uint8_t)(i % (MT_HEAT_LEVEL_MAX + 1)),
+				       .rounds = (uint8_t)(i % (MT_HEAT_ROUNDS_MAX + 1)),
+				       .left_tick = (uint16_t)(511 - i)};
+
+		bring(page(i), MT_PAGE_NOMINATED);
+		mt_page_heat_set(&map, page(i), heat);
+		mt_page_set(&map, page(i), MT_PAGE_NOMINATED, MT_PAGE_ZIPPED, place);
+		mt_page_busy_set(&map, page(i), 1);
+		MT_CHECK_EQ(mt_page_place(&map, page(i)), place);
+		mt_page_moved(&map, page(i), 3);
+		MT_CHECK_EQ(mt_page_busy(&map, page(i)), 1);
+		MT_CHECK_EQ(mt_page_place(&map, page(i)), 3);
+		MT_CHECK_EQ(mt_page_heat(&map, page(i)).level, heat.level);
+		MT_CHECK_EQ(mt_page_heat(&map, page(i)).rounds, heat.rounds);
+		MT_CHECK_EQ(mt_page_heat(&map, page(i)).left_tick, heat.left_tick);
 	}
 	mt_map_fini(&map);
 }
