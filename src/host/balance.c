@@ -58,7 +58,9 @@ static uint64_t balance_used(const struct mt_vmrec *vm)
 
 static struct mt_sched_host balance_host(const struct mt_server *server)
 {
-	uint64_t pool = mt_ledger_pool(server->ledger), own = mt_ledger_own(server->ledger);
+	uint64_t pool = mt_ledger_pool(server->ledger);
+	/* shared frames are nobody's alone */
+	uint64_t own = mt_ledger_own(server->ledger) + mt_ledger_common(server->ledger);
 	uint64_t minfree = mt_server_minfree_pages(server, pool), held = 0;
 
 	for (unsigned int i = 0; i < server->vm_count; i++) {

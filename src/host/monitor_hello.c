@@ -6,6 +6,7 @@
 #include "host/balance.h"
 #include "host/monitor_region.h"
 #include "host/registry.h"
+#include "host/share.h"
 #include "host/state_file.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ void mt_monitor_send_settings(const struct mt_vmrec *vm)
 	msg.settings.zip_max_pct = vm->settings.zip_max_pct;
 	msg.settings.sample_period_s = vm->server->sched_config.sample_period_s;
 	msg.settings.sample_pages = vm->server->sched_config.sample_pages;
+	msg.settings.share_pages_per_ks = mt_share_pages_per_ks(vm);
 	mt_link_send(vm->link, &msg, -1);
 }
 
@@ -50,6 +52,9 @@ static int hello_settings(const struct mt_link *link, const struct mt_wire_hello
 				       .shares = hello->shares,
 				       .shares_per_mib = MT_SHARES_NORMAL,
 				       .zip_max_pct = link->server->config.zip_max_pct};
+	if (hello->share_group[0] && !mt_wire_name_ok(hello->share_group))
+		return mt_err_set(err, -EINVAL, "the share group's name is not one");
+	snprintf(ret->share_group, sizeof(ret->share_group), "%s", hello->share_group);
 	return 0;
 }
 
@@ -221,6 +226,7 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello)
 		return;
 	}
 	hello_welcome(link, hello->head.serial);
+	mt_share_start(vm, again ? hello->shared_pages : 0);
 	hello_tell(link, again);
 	mt_state_file_touch(link->server);
 	mt_balance_want(link->server);

@@ -28,7 +28,7 @@ struct mt_packet {
 	struct mt_packet *next;
 	int passed;
 	uint32_t length;
-	union mt_wire_msg msg;
+	uint8_t bytes[];
 };
 
 void mt_link_break(struct mt_link *link, const char *fmt, ...)
@@ -58,7 +58,7 @@ static void link_queue(struct mt_link *link, const union mt_wire_msg *msg, int p
 		mt_link_break(link, "dropped: it left %u messages unread", link->queued);
 		return;
 	}
-	packet = calloc(1, sizeof(*packet));
+	packet = calloc(1, sizeof(*packet) + msg->head.length);
 	if (packet)
 		packet->passed = passed < 0 ? -1 : fcntl(passed, F_DUPFD_CLOEXEC, 0);
 	if (!packet || (passed >= 0 && packet->passed < 0)) {
@@ -66,7 +66,7 @@ static void link_queue(struct mt_link *link, const union mt_wire_msg *msg, int p
 		mt_link_break(link, "dropped: no memory or descriptors to queue a message");
 		return;
 	}
-	packet->msg = *msg;
+	memcpy(packet->bytes, msg, msg->head.length);
 	packet->length = msg->head.length;
 	if (link->queue_tail)
 		link->queue_tail->next = packet;
@@ -108,7 +108,7 @@ static void link_flush(struct mt_link *link)
 {
 	while (link->queue_head && !link->broken) {
 		struct mt_packet *packet = link->queue_head;
-		int rc = mt_sock_send(link->fd, &packet->msg, packet->length, packet->passed);
+		int rc = mt_sock_send(link->fd, packet->bytes, packet->length, packet->passed);
 
 		if (rc == -EAGAIN)
 			return;
@@ -131,6 +131,13 @@ void mt_link_refuse(struct mt_link *link, uint32_t serial, const struct mt_err *
 	mt_link_send(link, &msg, -1);
 }
 
+static void link_drop_passed(struct mt_link *link)
+{
+	if (link->passed >= 0)
+		close(link->passed);
+	link->passed = -1;
+}
+
 /* One packet. False when there is none for now. */
 static bool link_receive(struct mt_link *link)
 {
@@ -142,9 +149,11 @@ static bool link_receive(struct mt_link *link)
 
 	if (got == -EAGAIN)
 		return false;
-	/* monitors have no descriptors to give us */
-	if (passed >= 0)
+	/* for one kind of message monitors have a descriptor to give us */
+	if (passed >= 0 && (link->passed >= 0 || got <= 0))
 		close(passed);
+	else if (passed >= 0)
+		link->passed = passed;
 	/* said once when the peer closed with our messages unread; its own last ones still follow
 	 */
 	if (got == -ECONNRESET)
@@ -162,6 +171,7 @@ static bool link_receive(struct mt_link *link)
 		return false;
 	}
 	mt_monitor_message(link, &msg);
+	link_drop_passed(link);
 	return !link->broken && !link->closing;
 }
 
@@ -192,6 +202,7 @@ static int link_new(struct mt_server *server, int fd)
 		return -ENOMEM;
 	link->server = server;
 	link->fd = fd;
+	link->passed = -1;
 	link->pidfd = mt_pidfd_of_peer(fd);
 	rc = link->pidfd < 0 ? link->pidfd : mt_sock_peer(fd, &link->pid, &link->uid);
 	if (!rc && link->pid <= 0)
@@ -251,6 +262,7 @@ static void link_free(struct mt_link *link)
 	while (link->queue_head)
 		link_pop(link);
 	mt_loop_remove(link->source);
+	link_drop_passed(link);
 	if (link->pidfd >= 0)
 		close(link->pidfd);
 	close(link->fd);

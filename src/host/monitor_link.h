@@ -18,7 +18,8 @@ struct mt_link {
 	struct mt_server *server;
 	struct mt_vmrec *vm; /* NULL before HELLO */
 	int fd;
-	int pidfd; /* until a VM takes it over */
+	int passed; /* descriptor that came with the message at hand; -1: none, or it was taken */
+	int pidfd;  /* until a VM takes it over */
 	pid_t pid;
 	uid_t uid;
 	bool broken;

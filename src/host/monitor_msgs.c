@@ -7,6 +7,7 @@
 #include "host/monitor_hello.h"
 #include "host/monitor_region.h"
 #include "host/registry.h"
+#include "host/share.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -182,6 +183,21 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg)
 	case MT_WIRE_BYE:
 		msgs_bye(link);
 		break;
+	case MT_WIRE_SHARE_OFFER:
+		mt_share_offered(link, &msg->share_offer);
+		break;
+	case MT_WIRE_SHARE_PAGE:
+		mt_share_page(link, &msg->share_page);
+		break;
+	case MT_WIRE_SHARE_RELEASE:
+		mt_share_released(link, &msg->share_release);
+		break;
+	case MT_WIRE_SHARE_KEEP:
+		mt_share_kept(link, &msg->share_keep);
+		break;
+	case MT_WIRE_SHARE_START:
+	case MT_WIRE_SHARE_ANSWER:
+	case MT_WIRE_SHARE_AGAIN:
 	case MT_WIRE_WELCOME:
 	case MT_WIRE_REFUSED:
 	case MT_WIRE_REGION_OK:

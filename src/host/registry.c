@@ -4,6 +4,7 @@
 #include "base/size.h"
 #include "host/balance.h"
 #include "host/monitor_link.h"
+#include "host/share.h"
 #include "host/state_file.h"
 #include "sys/process.h"
 
@@ -232,6 +233,7 @@ void mt_registry_remove(struct mt_server *server, struct mt_vmrec *vm, const cha
 		(server->vm_count - place) * sizeof(server->vms[0]));
 	if (vm->link)
 		mt_link_forget_vm(vm->link);
+	mt_share_forget(vm);
 	mt_loop_remove(vm->pidfd_source);
 	if (vm->pidfd >= 0)
 		close(vm->pidfd);

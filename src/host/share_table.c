@@ -33,8 +33,12 @@ static int table_grow(struct mt_share_table *table, void *array, uint32_t *room,
 	while (count < want)
 		count *= 2;
 	more = (count - *room) * size;
-	if (count > UINT32_MAX || table->bytes + more > table->limit_bytes)
+	if (count > UINT32_MAX)
 		return -ENOSPC;
+	if (table->bytes + more > table->limit_bytes) {
+		table->missed_bytes = table->bytes + more - table->limit_bytes;
+		return -ENOSPC;
+	}
 	memcpy(&old, array, sizeof(old));
 	grown = realloc(old, count * size);
 	if (!grown)
@@ -143,6 +147,14 @@ void mt_share_table_limit(struct mt_share_table *table, uint64_t limit_bytes)
 	table->limit_bytes = limit_bytes;
 }
 
+uint64_t mt_share_table_missed(struct mt_share_table *table)
+{
+	uint64_t missed = table->missed_bytes;
+
+	table->missed_bytes = 0;
+	return missed;
+}
+
 uint64_t mt_share_table_bytes(const struct mt_share_table *table)
 {
 	return table->bytes;
@@ -245,22 +257,24 @@ static enum mt_share_verdict hint_new(struct mt_share_table *table, struct mt_sh
 	return MT_SHARE_HINTED;
 }
 
+/* Room for element @index in an array of counts; what is new is zero. */
+static int room_zeroed(struct mt_share_table *table, uint32_t **counts, uint32_t *room,
+		       uint32_t index)
+{
+	uint32_t old = *room;
+	int rc = table_grow(table, counts, room, index + 1, sizeof(**counts));
+
+	if (!rc && *room > old)
+		memset(*counts + old, 0, (uint64_t)(*room - old) * sizeof(**counts));
+	return rc;
+}
+
 /* May the member use @frame once more? Makes room for it on its account. */
 static int use_room(struct mt_share_table *table, struct mt_share_member *member, mt_frame_t frame)
 {
 	if (member->used >= member->pages)
 		return -ENOSPC;
-	if (frame.n < member->uses_room)
-		return 0;
-	/* what is new is to be zero uses, not all-ones */
-	uint32_t old = member->uses_room;
-	int rc = table_grow(table, &member->uses, &member->uses_room, frame.n + 1,
-			    sizeof(*member->uses));
-
-	if (!rc)
-		memset(member->uses + old, 0,
-		       (uint64_t)(member->uses_room - old) * sizeof(*member->uses));
-	return rc;
+	return room_zeroed(table, &member->uses, &member->uses_room, frame.n);
 }
 
 static void use_add(struct mt_share_table *table, struct mt_share_member *member, mt_frame_t frame)
@@ -405,6 +419,8 @@ int mt_share_release(struct mt_share_table *table, struct mt_share_member *membe
 		return -EINVAL;
 	member->uses[frame.n]--;
 	member->used--;
+	if (frame.n < member->told_room && member->told[frame.n] > member->uses[frame.n])
+		member->told[frame.n]--;
 	if (--table->frame[frame.n].uses)
 		return 0;
 	entry_del(table, table->frame[frame.n].entry);
@@ -414,13 +430,26 @@ int mt_share_release(struct mt_share_table *table, struct mt_share_member *membe
 	return 0;
 }
 
-int mt_share_keep(struct mt_share_table *table, struct mt_share_member *member, mt_frame_t frame,
-		  uint64_t hash)
+void mt_share_keep_begin(struct mt_share_table *table, struct mt_share_member *member)
+{
+	table->bytes -= (uint64_t)member->told_room * sizeof(*member->told);
+	free(member->told);
+	member->told = NULL;
+	member->told_room = 0;
+	member->telling = true;
+}
+
+bool mt_share_keeping(const struct mt_share_member *member)
+{
+	return member->telling;
+}
+
+/* A use that the table does not know of. */
+static int keep_adopt(struct mt_share_table *table, struct mt_share_member *member,
+		      mt_frame_t frame, uint64_t hash)
 {
 	uint32_t index;
 
-	if (frame.n >= MT_FRAMES_MAX)
-		return -EINVAL;
 	if (frame_room(table, frame.n) || use_room(table, member, frame))
 		return -ENOSPC;
 	if (!table->frame[frame.n].uses) {
@@ -432,6 +461,43 @@ int mt_share_keep(struct mt_share_table *table, struct mt_share_member *member, 
 	}
 	use_add(table, member, frame);
 	return 0;
+}
+
+int mt_share_keep(struct mt_share_table *table, struct mt_share_member *member, mt_frame_t frame,
+		  bool adopt, uint64_t hash)
+{
+	bool known;
+	int rc;
+
+	if (!member->telling || frame.n >= MT_FRAMES_MAX)
+		return -EINVAL;
+	rc = room_zeroed(table, &member->told, &member->told_room, frame.n);
+	if (rc)
+		return rc;
+	known = frame.n < member->uses_room && member->uses[frame.n] > member->told[frame.n];
+	if (!known && !adopt)
+		return -EINVAL;
+	if (!known)
+		rc = keep_adopt(table, member, frame, hash);
+	if (!rc)
+		member->told[frame.n]++;
+	return rc;
+}
+
+void mt_share_keep_end(struct mt_share_table *table, struct mt_share_member *member,
+		       void (*freed)(void *ctx, mt_frame_t frame), void *ctx)
+{
+	for (uint32_t i = 0; i < member->uses_room; i++) {
+		uint32_t told = i < member->told_room ? member->told[i] : 0;
+		bool gone = false;
+
+		while (member->uses[i] > told)
+			MT_ASSERT(!mt_share_release(table, member, MT_FRAME(i), &gone));
+		if (gone)
+			freed(ctx, MT_FRAME(i));
+	}
+	mt_share_keep_begin(table, member);
+	member->telling = false;
 }
 
 bool mt_share_is_frame(const struct mt_share_table *table, mt_frame_t frame)
@@ -484,6 +550,7 @@ void mt_share_leave(struct mt_share_table *table, struct mt_share_member *member
 	mt_share_release_all(table, member, freed, ctx);
 	while (member->ring_count)
 		ring_drop(table, member);
+	mt_share_keep_begin(table, member);
 	table->bytes -= ((uint64_t)member->ring_room + member->uses_room) * sizeof(uint32_t);
 	free(member->ring);
 	free(member->uses);

@@ -49,6 +49,9 @@ void mt_share_table_free(struct mt_share_table *table);
 /** mt_share_table_limit() - from now on the table may take @limit_bytes; what it has it keeps */
 void mt_share_table_limit(struct mt_share_table *table, uint64_t limit_bytes);
 
+/** mt_share_table_missed() - bytes by which the limit was too low last time; 0 from then on */
+uint64_t mt_share_table_missed(struct mt_share_table *table);
+
 /** mt_share_table_bytes() - memory the table takes */
 uint64_t mt_share_table_bytes(const struct mt_share_table *table);
 
@@ -106,12 +109,22 @@ MT_MUST_CHECK int mt_share_release(struct mt_share_table *table, struct mt_share
 				   mt_frame_t frame, bool *ret_freed);
 
 /**
- * mt_share_keep() - from before this daemon: the member uses @frame, with content of @hash, once
+ * mt_share_keep_begin() - the member is about to tell of every use it has, by mt_share_keep()
+ * mt_share_keep() - it uses @frame once
+ * mt_share_keep_end() - that was all: uses not told of are dropped, as in mt_share_release_all()
+ * @adopt: the table may not know of the use, nor of the frame, whose content has @hash
  *
- * Return: 0; -EINVAL for a frame that can't be; -ENOSPC at a limit.
+ * Between these the member offers nothing. Return: 0; -EINVAL for a use it does not have, or a
+ * frame that can't be; -ENOSPC at a limit.
  */
+void mt_share_keep_begin(struct mt_share_table *table, struct mt_share_member *member);
 MT_MUST_CHECK int mt_share_keep(struct mt_share_table *table, struct mt_share_member *member,
-				mt_frame_t frame, uint64_t hash);
+				mt_frame_t frame, bool adopt, uint64_t hash);
+void mt_share_keep_end(struct mt_share_table *table, struct mt_share_member *member,
+		       void (*freed)(void *ctx, mt_frame_t frame), void *ctx);
+
+/** mt_share_keeping() - between begin and end? */
+bool mt_share_keeping(const struct mt_share_member *member);
 
 /** mt_share_is_frame() - is @frame in use? */
 bool mt_share_is_frame(const struct mt_share_table *table, mt_frame_t frame);

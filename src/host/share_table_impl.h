@@ -5,7 +5,7 @@
 
 #include "host/share_table.h"
 
-#define SHARE_MEMBERS_MAX 4096U
+#define SHARE_MEMBERS_MAX 1024U
 
 struct share_entry {
 	uint64_t hash;
@@ -32,6 +32,10 @@ struct mt_share_member {
 	uint32_t used;
 	uint32_t *uses; /* by frame */
 	uint32_t uses_room;
+	/* While it tells anew what it uses: uses told of so far, by frame. */
+	uint32_t *told;
+	uint32_t told_room;
+	bool telling;
 	/* Entries of its hints, oldest first; some may have become something else since. */
 	uint32_t *ring;
 	uint32_t ring_room, ring_first, ring_count;
@@ -43,6 +47,7 @@ struct mt_share_member {
 struct mt_share_table {
 	uint64_t limit_bytes;
 	uint64_t bytes;
+	uint64_t missed_bytes;
 	struct share_entry *entry;
 	uint32_t entries_room, entries_made; /* made: used at least once */
 	uint32_t free_entry;

@@ -223,10 +223,14 @@ MT_TEST("frames from before are kept with their users, and new ones stay clear o
 	mt_frame_t frame;
 
 	mt_share_floor(table, 40);
-	MT_CHECK_EQ(mt_share_keep(table, a, MT_FRAME(7), 99), 0);
-	MT_CHECK_EQ(mt_share_keep(table, b, MT_FRAME(7), 99), 0);
-	MT_CHECK_EQ(mt_share_keep(table, b, MT_FRAME(7), 99), 0);
-	MT_CHECK_EQ(mt_share_keep(table, b, MT_FRAME(MT_FRAMES_MAX), 99), -EINVAL);
+	mt_share_keep_begin(table, a);
+	mt_share_keep_begin(table, b);
+	MT_CHECK_EQ(mt_share_keep(table, a, MT_FRAME(7), true, 99), 0);
+	MT_CHECK_EQ(mt_share_keep(table, b, MT_FRAME(7), true, 99), 0);
+	MT_CHECK_EQ(mt_share_keep(table, b, MT_FRAME(7), true, 99), 0);
+	MT_CHECK_EQ(mt_share_keep(table, b, MT_FRAME(MT_FRAMES_MAX), true, 99), -EINVAL);
+	mt_share_keep_end(table, a, freed_none, NULL);
+	mt_share_keep_end(table, b, freed_none, NULL);
 	MT_CHECK_EQ(mt_share_used(b), 2);
 	MT_CHECK(mt_share_is_frame(table, MT_FRAME(7)) && !mt_share_is_frame(table, MT_FRAME(6)));
 	MT_CHECK_EQ(share(table, a, 3, 99).n, 7);
@@ -236,6 +240,34 @@ MT_TEST("frames from before are kept with their users, and new ones stay clear o
 	sound(table);
 	mt_share_release_all(table, b, freed_count, &freed);
 	MT_CHECK_EQ(freed, 1);
+	sound(table);
+	mt_share_leave(table, a, freed_count, &freed);
+	mt_share_leave(table, b, freed_count, &freed);
+	MT_CHECK_EQ(freed, 2);
+	mt_share_table_free(table);
+}
+
+MT_TEST("a VM that tells anew what it uses loses what it does not name and gains nothing")
+{
+	struct mt_share_table *table = mt_share_table_new(PLENTY);
+	struct mt_share_member *a = join(table, 10), *b = join(table, 10);
+	unsigned int freed = 0;
+	mt_frame_t one, two;
+
+	share(table, a, 1, 5);
+	one = share(table, a, 2, 5);
+	share(table, b, 1, 6);
+	two = share(table, a, 3, 6);
+	share(table, a, 4, 6);
+	mt_share_keep_begin(table, a);
+	MT_CHECK_EQ(mt_share_keep(table, a, two, false, 0), 0);
+	MT_CHECK_EQ(mt_share_keep(table, a, two, false, 0), 0);
+	MT_CHECK_EQ(mt_share_keep(table, a, two, false, 0), -EINVAL);
+	MT_CHECK_EQ(mt_share_keep(table, b, two, false, 0), -EINVAL);
+	mt_share_keep_end(table, a, freed_count, &freed);
+	MT_CHECK_EQ(freed, 1);
+	MT_CHECK(!mt_share_is_frame(table, one) && mt_share_is_frame(table, two));
+	MT_CHECK_EQ(mt_share_used(a), 2);
 	sound(table);
 	mt_share_leave(table, a, freed_count, &freed);
 	mt_share_leave(table, b, freed_count, &freed);
