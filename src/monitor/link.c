@@ -203,10 +203,7 @@ static void link_send_losses(struct mt_link *link)
 	if (failed > link->losses_told) {
 		snprintf(text, sizeof(text),
 			 "page 0x%x lost: %s; the VM is stopped at it, restart it from its disk",
-			 pager->loss.gpn.n,
-			 pager->loss.error == -EBADMSG
-				 ? "what was stored is damaged (wrong checksum)"
-				 : strerror(-pager->loss.error));
+			 pager->loss.gpn.n, mt_page_loss_text(pager->loss.error));
 		link_send_event(link, MT_EVENT_ERROR, text);
 		link->losses_told = failed;
 	} else if (errors > link->errors_told) {

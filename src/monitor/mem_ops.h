@@ -15,7 +15,7 @@ enum mt_mem_outcome {
 	MT_MEM_DONE,
 	MT_MEM_EXISTS, /* a page is there already: a racing fault was served */
 	MT_MEM_PINNED, /* page is pinned for DMA or otherwise not ours alone; leave it */
-	MT_MEM_ABSENT, /* nothing there to move: it was dropped behind our back */
+	MT_MEM_ABSENT, /* nothing there to move */
 	MT_MEM_RETRY,  /* the address space is changing; try again later */
 	MT_MEM_GONE,   /* the range is no longer mapped as it was registered */
 	MT_MEM_FAILED, /* anything else; the kernel is out of memory, most likely */

@@ -165,9 +165,12 @@ static void sample_return(struct mt_pager *pager, mt_gpn_t gpn)
 	if (!sample_has(pager, gpn))
 		return;
 	if (mt_nominate_undo(pager, gpn, true) == MT_MEM_DONE) {
-		mt_page_heat_set(&pager->map, gpn, 0);
+		mt_page_heat_set(&pager->map, gpn, (struct mt_heat){0});
 		return;
 	}
+	/* lost */
+	if (!sample_has(pager, gpn))
+		return;
 	mt_page_busy_clear(&pager->map, gpn, false);
 	pager->sample.staged--;
 }

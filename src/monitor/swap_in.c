@@ -64,15 +64,6 @@ enum mt_fault_outcome mt_swap_in_start(struct mt_pager *pager, mt_gpn_t gpn, uin
 	return MT_FAULT_WAITS_SWAP;
 }
 
-static void swap_in_lost(struct mt_pager *pager, mt_gpn_t gpn, mt_slot_t slot, int error)
-{
-	if (!pager->map.pages[MT_PAGE_FAILED])
-		pager->loss = (struct mt_page_loss){.gpn = gpn, .slot = slot, .error = error};
-	/* The slot is not given to another page: what is wrong with it is not known. */
-	mt_page_set(&pager->map, gpn, MT_PAGE_SWAPPED, MT_PAGE_FAILED, slot.n);
-	pager->notify(pager->notify_ctx);
-}
-
 /* Puts page @i of a finished read into the guest. */
 static void swap_in_place(struct mt_pager *pager, struct mt_swap_op *op, uint32_t i)
 {
@@ -84,7 +75,7 @@ static void swap_in_place(struct mt_pager *pager, struct mt_swap_op *op, uint32_
 
 	if (mt_swap_sum(page, gpn, slot) != mt_page_sum(&pager->map, gpn)) {
 		mt_count(pager, MT_C_SWAP_ERRORS, 1);
-		swap_in_lost(pager, gpn, slot, -EBADMSG);
+		mt_page_lost(pager, gpn, MT_PAGE_SWAPPED, slot, -EBADMSG);
 		return;
 	}
 	if (pager->mem.copy(pager->mem.ctx, mt_region_addr(region, gpn), page, MT_PAGE_SIZE,
@@ -93,11 +84,13 @@ static void swap_in_place(struct mt_pager *pager, struct mt_swap_op *op, uint32_
 		mt_page_busy_clear(&pager->map, gpn, false);
 		return;
 	}
-	mt_page_set(&pager->map, gpn, MT_PAGE_SWAPPED, MT_PAGE_RESIDENT, 0);
+	mt_page_in_place(pager, gpn, MT_PAGE_SWAPPED);
 	mt_slots_release(pager->slots, slot);
 	mt_count(pager, MT_C_SWAP_IN, 1);
 	if (i)
 		mt_count(pager, MT_C_PREFETCHED, 1);
+	else
+		mt_page_came_back(pager, gpn);
 }
 
 /* Does page @i still want what was read? It was read for nothing if the guest gave it up meanwhile.
@@ -137,7 +130,8 @@ void mt_swap_in_done(struct mt_pager *pager, struct mt_swap_op *op, int result)
 		else if (op->count > 1 || !pager->swap_one_by_one)
 			mt_page_busy_clear(&pager->map, op->gpn[i], false);
 		else
-			swap_in_lost(pager, op->gpn[i], MT_SLOT(op->slot.n + i), result);
+			mt_page_lost(pager, op->gpn[i], MT_PAGE_SWAPPED, MT_SLOT(op->slot.n + i),
+				     result);
 	}
 	/* What failed is asked for again, page by page: only a page that fails alone, too, is lost.
 	 */

@@ -82,9 +82,13 @@ static void check_page(const struct sim_region *region, uint32_t page)
 	if (region->present[page] && state != MT_PAGE_RESIDENT)
 		SIM_FAIL("page 0x%x is %s, yet there is a page in its place", gpn.n,
 			 mt_page_state_name(state));
-	/* Dropped by a discard after the pager had taken notice of it: the next touch finds out. */
 	if (state == MT_PAGE_RESIDENT && region->present[page])
 		good = sim_is(addr, value);
+	/* Dropped by a discard after the pager had taken notice of it: the next touch finds out. */
+	else if (state == MT_PAGE_RESIDENT && mt_page_droppable(&pager->map, gpn))
+		good = value == 0;
+	else if (state == MT_PAGE_RESIDENT)
+		good = sim.damages > 0;
 	else if (state == MT_PAGE_NOMINATED)
 		good = sim_is(sim.staging + place * MT_PAGE_SIZE, value);
 	else if (state == MT_PAGE_ZIPPED)

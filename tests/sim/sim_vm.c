@@ -126,6 +126,20 @@ static void spoil_swap(void)
 		faults->eio_percent = faults->eio_percent ? 0 : 30;
 }
 
+/* A page is gone from its place, and nobody was told. */
+static void steal_page(struct sim_region *region)
+{
+	struct mt_pager *pager = sim.pager;
+	uint32_t page = sim_below(region->pages);
+	mt_gpn_t gpn = MT_GPN(region->first.n + page);
+
+	if (mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT && region->present[page] &&
+	    !mt_page_droppable(&pager->map, gpn)) {
+		region->present[page] = false;
+		sim.damages++;
+	}
+}
+
 static void flip(bool *flag)
 {
 	*flag = !*flag;
@@ -145,6 +159,8 @@ static void something_happens(void)
 		flip(&region->pinned[sim_below(region->pages)]);
 	else if (what < 84)
 		flip(&region->locked);
+	else if (what < 90 && sim.config.theft && region->pages && !sim_discard_active())
+		steal_page(region);
 	else if (what < 90 && (sim.config.damage || sim.config.swap_errors))
 		spoil_swap();
 	else if (what < 93 && sim.config.regions_come_and_go && !sim_discard_active()) {

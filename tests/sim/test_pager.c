@@ -82,6 +82,19 @@ MT_TEST_LIMIT("a page the disk damaged is lost and said to be, never guessed", S
 	    40000);
 }
 
+MT_TEST_LIMIT("a page that vanishes from memory is lost and said to be, never made up of zeros",
+	      SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 10,
+				.pages = {800, 500, 100},
+				.spare_pages = 200,
+				.zip_pct = 5,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.theft = true},
+	    40000);
+}
+
 MT_TEST_LIMIT("with plenty of memory large pages are handed out and taken back", SIM_SECONDS)
 {
 	run((struct sim_config){.seed = 6,
