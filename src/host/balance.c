@@ -47,11 +47,12 @@ static uint64_t balance_held(const struct mt_vmrec *vm)
 	return MT_MIN(grant, vm->stats[MT_C_HELD] + mt_balance_gap_pages(grant));
 }
 
-/* Guest pages with contents, wherever they are. */
+/* Guest pages with contents of their own, wherever they are. */
 static uint64_t balance_used(const struct mt_vmrec *vm)
 {
 	const uint64_t *c = vm->stats;
-	uint64_t empty = c[MT_C_UNTOUCHED] + c[MT_C_RELEASED] + c[MT_C_ZERO];
+	uint64_t empty =
+		c[MT_C_UNTOUCHED] + c[MT_C_RELEASED] + c[MT_C_ZERO] + c[MT_C_SHARED_FRAMES];
 
 	return vm->stats_known ? balance_minus(c[MT_C_MEMSIZE], empty) : mt_vm_memsize_pages(vm);
 }

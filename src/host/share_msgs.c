@@ -38,6 +38,9 @@ static uint32_t share_verdict(struct mt_vmrec *vm, mt_gpn_t gpn, uint64_t hash)
 	do
 		verdict = mt_share_offer(group->table, vm->sharer, gpn, hash, &frame);
 	while (verdict == MT_SHARE_REFUSED && mt_share_group_feed(vm->server, group));
+	/* An older hint may have had to go for this one: the next shall find room. */
+	if (verdict == MT_SHARE_HINTED)
+		mt_share_group_feed(vm->server, group);
 	switch (verdict) {
 	case MT_SHARE_FOUND:
 		return frame.n;

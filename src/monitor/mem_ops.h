@@ -52,6 +52,8 @@ struct mt_mem_ops {
 	void (*place)(void *ctx, uint32_t tid);
 	/* Read up to @max faults without blocking. Return: how many, or -errno. */
 	int (*read_faults)(void *ctx, struct mt_fault *faults, uint32_t max);
+	/* Is @addr in a large page? NULL: there are none. */
+	bool (*large)(void *ctx, const void *addr);
 	void *ctx;
 };
 

@@ -71,6 +71,31 @@ struct uffdio_move {
 #define UFFDIO_MOVE _IOWR(UFFDIO, _UFFDIO_MOVE, struct uffdio_move)
 #endif
 
+/* 6.7: what kind of pages there are in a range; an ioctl of /proc/PID/pagemap */
+#ifndef PAGEMAP_SCAN
+#define PAGE_IS_HUGE (1 << 6)
+struct page_region {
+	__u64 start;
+	__u64 end;
+	__u64 categories;
+};
+struct pm_scan_arg {
+	__u64 size;
+	__u64 flags;
+	__u64 start;
+	__u64 end;
+	__u64 walk_end;
+	__u64 vec;
+	__u64 vec_len;
+	__u64 max_pages;
+	__u64 category_inverted;
+	__u64 category_mask;
+	__u64 category_anyof_mask;
+	__u64 return_mask;
+};
+#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#endif
+
 /* A wrong layout would change the ioctl numbers: these are the kernel's own. */
 _Static_assert(UFFDIO_MOVE == 0xc028aa05U, "struct uffdio_move must match the kernel's");
 _Static_assert(UFFDIO_POISON == 0xc020aa08U, "struct uffdio_poison must match the kernel's");

@@ -180,6 +180,23 @@ static void uffd_op_place(void *ctx, uint32_t tid)
 		mt_placement_free(&uffd->placement);
 }
 
+static bool uffd_op_large(void *ctx, const void *addr)
+{
+	const struct mt_uffd *uffd = ctx;
+	uint64_t start = (uintptr_t)addr & ~0xfffUL;
+	struct page_region found = {0};
+	struct pm_scan_arg scan = {.size = sizeof(scan),
+				   .start = start,
+				   .end = start + 0x1000,
+				   .vec = (uintptr_t)&found,
+				   .vec_len = 1,
+				   .category_mask = PAGE_IS_HUGE,
+				   .return_mask = PAGE_IS_HUGE};
+
+	/* a kernel that can't tell is taken to have none */
+	return ioctl(uffd->pagemap_fd, PAGEMAP_SCAN, &scan) == 1;
+}
+
 int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 {
 	struct uffdio_api api = {.api = UFFD_API,
@@ -254,6 +271,7 @@ void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
 		.place = uffd_op_place,
 		.present = uffd_op_present,
 		.read_faults = uffd_op_read_faults,
+		.large = uffd_op_large,
 		.ctx = uffd,
 	};
 }

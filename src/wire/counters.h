@@ -62,7 +62,16 @@
 	X(SAMPLE_NOW_WATCHED, "sampleNowWatched", COUNT, "guest pages watched in the running period") \
 	X(SAMPLE_NOW_TOUCHED, "sampleNowTouched", COUNT, "of these, pages touched so far") \
 	X(SAMPLE_NOW_WRITTEN, "sampleNowWritten", COUNT, "of these, pages written so far") \
-	X(ZERO_DENIED,      "zeroDenied",         COUNT, "pages one thread read as zero and the next did not: a fault of the machine")
+	X(ZERO_DENIED,      "zeroDenied",         COUNT, "pages one thread read as zero and the next did not: a fault of the machine") \
+	X(FAULT_SHARED,     "faultShared",        COUNT, "faults: page was in a shared frame") \
+	X(SHARE_SCANNED,    "shareScanned",       COUNT, "pages hashed for sharing") \
+	X(SHARE_MADE,       "shareMade",          COUNT, "pages put into shared frames") \
+	X(SHARE_UNCHANGED,  "shareUnchanged",     COUNT, "pages offered before, the same as then, and without a like") \
+	X(SHARE_NO_MATCH,   "shareNoMatch",       COUNT, "pages offered, without a like so far") \
+	X(SHARE_VOLATILE,   "shareVolatile",      COUNT, "pages touched before they could be shared") \
+	X(SHARE_FULL,       "shareFull",          COUNT, "pages not shared because there was no room for a frame") \
+	X(SHARE_DIFFERS,    "shareDiffers",       COUNT, "pages that had a frame's hash and not its content") \
+	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages passed over because they are part of large pages")
 /* clang-format on */
 
 enum mt_counter_kind {
