@@ -311,27 +311,39 @@ static bool frame_free(const struct mt_share_table *table, uint32_t number)
 	       (number >= table->frames_high || !table->frame[number].uses);
 }
 
-/* The start of a run: where several in a row are likely to be free. */
+/*
+ * The start of a run: where several in a row are likely to be free, from the cursor on. Numbers
+ * grow only when half of those below are in use, or the arrays would grow for ever.
+ */
 static uint32_t frame_run_start(struct mt_share_table *table)
 {
-	uint32_t number = (uint32_t)mt_align_up(MT_MAX(table->cursor, table->floor), TABLE_RUN);
+	uint32_t number = (uint32_t)mt_align_up(table->cursor, TABLE_RUN);
+	bool dense = table->frames * 2 >= table->frames_high;
 
 	for (uint32_t i = 0; i < TABLE_LOOKS; i++, number += TABLE_RUN) {
-		if (number >= table->frames_high)
-			number = i ? (uint32_t)mt_align_up(table->floor, TABLE_RUN) : number;
+		if (number < table->floor || number >= table->frames_high)
+			number = (uint32_t)mt_align_up(
+				dense ? MT_MAX(table->frames_high, table->floor) : table->floor,
+				TABLE_RUN);
 		if (frame_free(table, number) && frame_free(table, number + TABLE_RUN / 2))
 			return number;
 	}
-	number = (uint32_t)mt_align_up(table->frames_high, TABLE_RUN);
-	return frame_free(table, number) ? number : MT_NONE32;
+	return MT_NONE32;
 }
 
-/* Any free frame. */
+/* Any free frame, from the cursor on. */
 static uint32_t frame_anywhere(const struct mt_share_table *table)
 {
-	for (uint32_t number = table->floor; number <= table->frames_high; number++)
+	uint32_t end = MT_MAX(table->frames_high, table->floor) + 1;
+
+	for (uint32_t i = table->floor; i < end; i++) {
+		uint32_t number = table->cursor + (i - table->floor);
+
+		if (number >= end)
+			number = table->floor + (number - end) % (end - table->floor);
 		if (frame_free(table, number))
 			return number;
+	}
 	return MT_NONE32;
 }
 
@@ -345,8 +357,9 @@ static uint32_t frame_pick(struct mt_share_table *table, const struct mt_share_m
 		return member->made_frame.n + 1;
 	number = frame_run_start(table);
 	if (number == MT_NONE32)
-		return frame_anywhere(table);
-	table->cursor = number + TABLE_RUN;
+		number = frame_anywhere(table);
+	if (number != MT_NONE32)
+		table->cursor = number + TABLE_RUN;
 	return number;
 }
 

@@ -102,7 +102,7 @@ static void discard_copy(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_stat
 	if (state == MT_PAGE_ZIPPED)
 		mt_zip_del(pager->zip, (mt_zref_t){place});
 	if (state == MT_PAGE_SHARED)
-		mt_share_release(pager, gpn, MT_FRAME(place));
+		mt_share_let_go(pager, gpn, MT_FRAME(place));
 	/* A slot that is being read stays the transfer's until it has ended. */
 	if (state == MT_PAGE_SWAPPED && busy)
 		mt_swap_in_forget(pager, gpn);

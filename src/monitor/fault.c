@@ -110,7 +110,7 @@ static void fault_lost(struct mt_pager *pager, mt_gpn_t gpn)
 
 	mt_page_lost(pager, gpn, state, MT_SLOT_NONE, -EBADMSG);
 	if (state == MT_PAGE_SHARED) {
-		mt_share_release(pager, gpn, MT_FRAME(ref.n));
+		mt_share_let_go(pager, gpn, MT_FRAME(ref.n));
 		return;
 	}
 	/* The store goes on moving objects about, and must not move one that no page points at. */
@@ -150,7 +150,7 @@ static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
 		mt_zip_del(pager->zip, ref);
 		mt_count(pager, MT_C_ZIP_OUT, 1);
 	} else if (state == MT_PAGE_SHARED) {
-		mt_share_release(pager, gpn, MT_FRAME(ref.n));
+		mt_share_let_go(pager, gpn, MT_FRAME(ref.n));
 	}
 	if (around) {
 		mt_count(pager, MT_C_PREFETCHED, 1);

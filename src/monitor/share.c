@@ -59,7 +59,7 @@ bool mt_share_intact(const struct mt_pager *pager, mt_gpn_t gpn)
 	return mt_share_hash(mt_share_frame(pager, gpn)) == mt_page_sum(&pager->map, gpn);
 }
 
-void mt_share_release(struct mt_pager *pager, mt_gpn_t gpn, mt_frame_t frame)
+void mt_share_let_go(struct mt_pager *pager, mt_gpn_t gpn, mt_frame_t frame)
 {
 	struct mt_share *share = &pager->share;
 	uint32_t tail = atomic_load_explicit(&share->release_tail, memory_order_relaxed);
@@ -205,7 +205,7 @@ static void share_too_late(struct mt_pager *pager, const struct mt_share_batch *
 	if (batch->contents)
 		mt_staging_free_full(&pager->staging, batch->slot[i]);
 	if (answer_is_frame(batch->answer[i]))
-		mt_share_release(pager, MT_GPN(0), MT_FRAME(batch->answer[i]));
+		mt_share_let_go(pager, MT_GPN(0), MT_FRAME(batch->answer[i]));
 	mt_count(pager, MT_C_SHARE_VOLATILE, 1);
 }
 
@@ -243,7 +243,7 @@ static bool share_take_answer(struct mt_pager *pager, struct mt_share_batch *bat
 			share_page(pager, batch, i);
 			return false;
 		}
-		mt_share_release(pager, MT_GPN(0), MT_FRAME(answer));
+		mt_share_let_go(pager, MT_GPN(0), MT_FRAME(answer));
 		mt_count(pager, MT_C_SHARE_DIFFERS, 1);
 	} else {
 		share_count_why(pager, answer);

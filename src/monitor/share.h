@@ -116,8 +116,8 @@ const uint8_t *mt_share_frame(const struct mt_pager *pager, mt_gpn_t gpn);
 /** mt_share_intact() - has page @gpn's frame the content it was shared with? */
 bool mt_share_intact(const struct mt_pager *pager, mt_gpn_t gpn);
 
-/** mt_share_release() - page @gpn, SHARED until now, does not need @frame any more */
-void mt_share_release(struct mt_pager *pager, mt_gpn_t gpn, mt_frame_t frame);
+/** mt_share_let_go() - page @gpn, SHARED until now, does not need @frame any more */
+void mt_share_let_go(struct mt_pager *pager, mt_gpn_t gpn, mt_frame_t frame);
 
 /** mt_share_hash() - as the daemon computes it */
 uint64_t mt_share_hash(const void *page);
@@ -140,6 +140,31 @@ void mt_share_zipped_take(struct mt_pager *pager, struct mt_share_batch *batch);
 
 /** mt_share_scan() - look at a few pages if it is time. Return: ms until it is; -1: never. */
 int mt_share_scan(struct mt_pager *pager);
+
+/* share_sync.c: commands (command.h) */
+
+/* The frames of one SHARE_KEEP. */
+struct mt_share_tell {
+	uint32_t count;
+	uint32_t frame[MT_WIRE_SHARE_KEEPS];
+	bool more;
+};
+
+/* Where the group's frames are mapped. */
+struct mt_share_begin {
+	const uint8_t *frames;
+	bool refused;
+};
+
+/** mt_share_begin() - pages may be offered from now on; refused while pages are in other frames */
+bool mt_share_begin(struct mt_pager *pager, void *begin);
+
+/** mt_share_tell_begin(), mt_share_tell() - gather the frames in use from the first page on */
+bool mt_share_tell_begin(struct mt_pager *pager, void *unused);
+bool mt_share_tell(struct mt_pager *pager, void *tell);
+
+/** mt_share_cut() - the connection is lost; @ret_pages: uint64_t, guest pages in frames */
+bool mt_share_cut(struct mt_pager *pager, void *ret_pages);
 
 /* share_link.c */
 

@@ -168,54 +168,6 @@ static void share_again(struct mt_link *link, const struct mt_wire_share_again *
 	mt_pager_kick(link->pager);
 }
 
-/* The frames of one SHARE_KEEP, gathered by the pager. */
-struct share_tell {
-	uint32_t count;
-	uint32_t frame[MT_WIRE_SHARE_KEEPS];
-	bool more;
-};
-
-/* First managed page at or after @gpn; none behind the last. Regions are in no order. */
-static mt_gpn_t tell_seek(const struct mt_pager *pager, mt_gpn_t gpn)
-{
-	uint32_t best = MT_NONE32;
-
-	for (uint32_t i = 0; i < pager->regions.count; i++) {
-		const struct mt_region *region = &pager->regions.region[i];
-
-		if (gpn.n < region->first.n + region->pages)
-			best = MT_MIN(best, MT_MAX(gpn.n, region->first.n));
-	}
-	return MT_GPN(best);
-}
-
-static bool share_tell(struct mt_pager *pager, void *arg)
-{
-	struct mt_share *share = &pager->share;
-	struct share_tell *tell = arg;
-	mt_gpn_t gpn = tell_seek(pager, share->tell_next);
-	uint32_t looks = 16384;
-
-	while (!mt_gpn_is_none(gpn) && tell->count < MT_WIRE_SHARE_KEEPS && looks--) {
-		if (mt_page_state(&pager->map, gpn) == MT_PAGE_SHARED)
-			tell->frame[tell->count++] = (uint32_t)mt_page_place(&pager->map, gpn);
-		share->tell_next = MT_GPN(gpn.n + 1);
-		gpn = tell_seek(pager, share->tell_next);
-	}
-	tell->more = !mt_gpn_is_none(gpn);
-	if (!tell->more)
-		share->tell_next = MT_GPN_NONE;
-	return !tell->more || tell->count == MT_WIRE_SHARE_KEEPS;
-}
-
-static bool share_tell_begin(struct mt_pager *pager, void *arg)
-{
-	(void)arg;
-	pager->share.sync = MT_SHARE_TELLING;
-	pager->share.tell_next = MT_GPN(0);
-	return true;
-}
-
 /* Tells the daemon every frame in use. Releases wait until that is done. */
 static int share_keep(struct mt_link *link)
 {
@@ -223,12 +175,12 @@ static int share_keep(struct mt_link *link)
 	int rc = 0;
 
 	link->share_telling = true;
-	mt_command(link->pager, share_tell_begin, NULL);
+	mt_command(link->pager, mt_share_tell_begin, NULL);
 	for (bool more = true; more && !rc;) {
-		struct share_tell tell = {.count = 0};
+		struct mt_share_tell tell = {.count = 0};
 		union mt_wire_msg msg;
 
-		mt_command(link->pager, share_tell, &tell);
+		mt_command(link->pager, mt_share_tell, &tell);
 		mt_wire_init(&msg, MT_WIRE_SHARE_KEEP, 0);
 		msg.share_keep.count = tell.count;
 		msg.share_keep.more = tell.more;
@@ -239,24 +191,6 @@ static int share_keep(struct mt_link *link)
 	}
 	link->share_telling = false;
 	return rc;
-}
-
-struct share_begin {
-	const uint8_t *frames;
-	bool refused;
-};
-
-static bool share_begin(struct mt_pager *pager, void *arg)
-{
-	struct share_begin *begin = arg;
-
-	/* Pages that are in other frames can't be told from those in these. */
-	begin->refused = pager->share.frames != begin->frames && pager->map.pages[MT_PAGE_SHARED];
-	if (begin->refused)
-		return true;
-	pager->share.frames = begin->frames;
-	pager->share.sync = MT_SHARE_SYNCED;
-	return true;
 }
 
 static bool share_same_file(int a, int b)
@@ -271,12 +205,12 @@ static bool share_same_file(int a, int b)
 static void share_start(struct mt_link *link, int fd)
 {
 	struct mt_pager *pager = link->pager;
-	struct share_begin begin = {.frames = link->frames_map};
+	struct mt_share_begin begin = {.frames = link->frames_map};
 	void *map;
 
 	if (share_same_file(link->frames_fd, fd)) {
 		close(fd);
-		mt_command(pager, share_begin, &begin);
+		mt_command(pager, mt_share_begin, &begin);
 		return;
 	}
 	map = mmap(NULL, FRAMES_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
@@ -286,7 +220,7 @@ static void share_start(struct mt_link *link, int fd)
 	}
 	madvise(map, FRAMES_BYTES, MADV_DONTFORK);
 	begin.frames = map;
-	mt_command(pager, share_begin, &begin);
+	mt_command(pager, mt_share_begin, &begin);
 	if (begin.refused) {
 		munmap(map, FRAMES_BYTES);
 		close(fd);
@@ -319,34 +253,12 @@ int mt_share_link_message(struct mt_link *link, const union mt_wire_msg *msg, in
 	return rc;
 }
 
-/* Whatever the daemon promised is void: the next one is told only of pages that are shared now. */
-static bool share_cut(struct mt_pager *pager, void *arg)
-{
-	struct mt_share *share = &pager->share;
-	uint64_t *ret_pages = arg;
-
-	share->sync = MT_SHARE_CUT;
-	atomic_store(&share->release_head, atomic_load(&share->release_tail));
-	atomic_store(&share->release_lost, false);
-	for (uint32_t i = 0; i < MT_SHARE_BATCHES; i++) {
-		struct mt_share_batch *batch = &share->batch[i];
-
-		if (atomic_load(&batch->phase) == MT_SHARE_IDLE)
-			continue;
-		for (uint32_t n = 0; n < batch->count; n++)
-			batch->answer[n] = MT_WIRE_SHARE_NONE;
-		atomic_store(&batch->phase, MT_SHARE_ANSWERED);
-	}
-	*ret_pages = pager->map.pages[MT_PAGE_SHARED];
-	return true;
-}
-
 uint64_t mt_share_link_cut(struct mt_link *link)
 {
 	uint64_t pages = 0;
 
 	link->share_telling = false;
-	mt_command(link->pager, share_cut, &pages);
+	mt_command(link->pager, mt_share_cut, &pages);
 	return pages;
 }
 

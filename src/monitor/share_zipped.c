@@ -69,7 +69,7 @@ static void zipped_take(struct mt_pager *pager, const struct mt_share_batch *bat
 	if (current)
 		mt_page_busy_clear(&pager->map, gpn, false);
 	if (answer < MT_FRAMES_MAX)
-		mt_share_release(pager, MT_GPN(0), MT_FRAME(answer));
+		mt_share_let_go(pager, MT_GPN(0), MT_FRAME(answer));
 }
 
 void mt_share_zipped_take(struct mt_pager *pager, struct mt_share_batch *batch)

@@ -194,6 +194,7 @@ static void turn(void)
 	sim.in_step = true;
 	mt_pager_step(sim.pager, 0);
 	sim.in_step = false;
+	sim_share_step();
 	if (sim.calm || sim_chance(600))
 		mt_helper_run_one(&sim.pager->helper);
 	if (sim_discard_active())
@@ -218,7 +219,8 @@ static bool at_rest(const struct mt_pager *pager)
 	for (uint32_t i = 0; i < MT_JOBS; i++)
 		if (pager->helper.job[i].phase != MT_JOB_IDLE)
 			return false;
-	return !pager->swap_queue.count && pager->sample.phase == MT_SAMPLE_IDLE;
+	return sim_share_at_rest() && !pager->swap_queue.count &&
+	       pager->sample.phase == MT_SAMPLE_IDLE;
 }
 
 /* Periods are short here: a few hundred turns. */
@@ -241,8 +243,10 @@ static void come_to_rest(void)
 	do
 		turn();
 	while (!at_rest(sim.pager) && ++turns < SIM_CALM_STEPS);
-	if (at_rest(sim.pager))
+	if (at_rest(sim.pager)) {
 		sim_check_rest();
+		sim_share_check_rest();
+	}
 	sim_sample(true);
 	atomic_store(&sim.pager->target_pages, target);
 }
@@ -303,6 +307,7 @@ static void sim_start(const struct sim_config *config)
 		*mt_fake_swap_faults(sim.swap) = (struct mt_fake_swap_faults){
 			.seed = config->seed, .delay_max = config->swap_delay, .reorder = true};
 	}
+	sim_share_start();
 	steer(fixed_pages() + SIM_LEAST_PAGES + config->spare_pages);
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
 		if (config->pages[i])
@@ -359,6 +364,7 @@ void sim_run(const struct sim_config *config, uint64_t steps)
 			calm_down();
 	}
 	sim_report();
+	sim_share_report();
 	sim_check_effort();
 	mt_pager_fini(sim.pager);
 }

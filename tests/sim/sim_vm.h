@@ -33,6 +33,7 @@ struct sim_config {
 	bool theft;       /* pages vanish from memory: they must be found FAILED, not zero */
 	bool swap_errors; /* transfers fail, and are told to: nothing may get lost */
 	bool regions_come_and_go;
+	uint32_t alike;   /* so many contents that many pages have; 0: no sharing */
 	bool all_shrinks; /* every page goes to the zip store if it may */
 };
 

@@ -275,6 +275,33 @@ MT_TEST("a VM that tells anew what it uses loses what it does not name and gains
 	mt_share_table_free(table);
 }
 
+MT_TEST("frames come and go without their numbers growing")
+{
+	struct mt_share_table *table = mt_share_table_new(PLENTY);
+	struct mt_share_member *a = join(table, 100000);
+	mt_frame_t held[256];
+	unsigned int freed = 0;
+	bool gone;
+
+	for (uint32_t i = 0; i < 60000; i++) {
+		mt_frame_t *frame = &held[i % 256];
+
+		if (i >= 256) {
+			MT_CHECK_EQ(mt_share_release(table, a, *frame, &gone), 0);
+			MT_CHECK(gone);
+		}
+		share(table, a, i * 7 % 90000, i + 1);
+		*frame = share(table, a, 90001 + i * 3 % 9000, i + 1);
+		MT_CHECK(!mt_frame_is_none(*frame));
+	}
+	printf("# %u numbers for 256 frames\n", mt_share_high(table));
+	MT_CHECK(mt_share_high(table) <= 16 * 256 * 2);
+	sound(table);
+	mt_share_leave(table, a, freed_count, &freed);
+	MT_CHECK_EQ(freed, 256);
+	mt_share_table_free(table);
+}
+
 /* The model: what each VM uses, and which frame stands for which hash. */
 #define VMS    4
 #define HASHES 60
