@@ -11,7 +11,8 @@
 #   touched     guest memory that has contents, or known zeros: all but what was never touched or was given back
 #   shared      zero pages and pages in frames; frames: the memory these are in
 #   reclaimed   shared less frames
-#   outside     what the kernel says: anonymous memory of all QEMUs, and the memory behind the frames
+#   before      what the kernel says: anonymous memory of all QEMUs, each taken before it was steered to less
+#   after       the same now, and the memory behind the frames; includes what was compressed, not what was swapped
 #
 # usage: bench_share.sh [--guests N] [--mem SIZE] [--target SIZE] [--pool SIZE] [--settle SEC] [--csv FILE]
 
@@ -52,22 +53,28 @@ sum_of() {
 }
 
 # Anonymous memory of all VMs' processes, and the memory behind frames, in KiB: from the kernel.
-outside_kib() {
-	local pid anon=0 frames=0 link
+anonymous_kib() {
+	local pid anon=0
 	for pid in $(memtide list --json | jq '.vms[].pid'); do
 		anon=$((anon + $(awk '/^Anonymous:/ { print $2 }' "/proc/$pid/smaps_rollup")))
 	done
+	echo "$anon"
+}
+
+frames_outside_kib() {
+	local link frames=0
 	for link in "/proc/$daemon_pid/fd/"*; do
 		case "$(readlink "$link")" in
-		*memtide-frames*) frames=$(stat -Lc '%b' "$link") ;;
+		*memtide-frames*) frames=$(($(stat -Lc '%b' "$link") / 2)) ;;
 		esac
 	done
-	echo "$((anon + frames / 2))"
+	echo "$frames"
 }
 
 # Wait until sharing makes no more progress, within the time to settle.
 settled() {
-	local last=-1 now end=$((SECONDS + settle))
+	local last=-1000 now end=$((SECONDS + settle))
+	sleep 5
 	while [ "$SECONDS" -lt "$end" ]; do
 		now=$(sum_of shareMade)
 		[ "$now" -gt "$((last + 50))" ] || return 0
@@ -77,22 +84,24 @@ settled() {
 }
 
 daemon_start "$pool" || exit 1
-memtide set host Mem.ShareScanTime=1 >/dev/null
-printf 'guests,touched_kib,shared_kib,zero_kib,frames_kib,reclaimed_kib,outside_kib\n' >"$csv"
+memtide set --host Mem.ShareScanTime=1 >/dev/null
+printf 'guests,touched_kib,shared_kib,zero_kib,frames_kib,reclaimed_kib,before_kib,after_kib\n' >"$csv"
 printf '%6s %9s %9s %7s %9s %9s %9s %9s %9s %9s\n' guests touched shared zero frames reclaimed 'shared %' \
-	'reclaim %' '% of mem' outside
+	'reclaim %' before after
+before=0
 for ((n = 1; n <= guests; n++)); do
 	RUN_OPTIONS='--share-group bench' GUEST_LIMIT=100000 guest_start "g$n" "$work_in_guest" --mem "$mem"
 	guest_booted "g$n" && guest_says "g$n" BENCH-READY || { guest_show "g$n"; exit 1; }
+	before=$((before + $(awk '/^Anonymous:/ { print $2 }' "/proc/$(field "g$n" .pid)/smaps_rollup")))
 	memtide set "g$n" target_max="$target" >/dev/null
 	settled
 	memsize=$(sum_of memsize) empty=$(($(sum_of untouched) + $(sum_of released)))
-	shared=$(host_is .shared) zero=$(host_is .zero) frames=$(host_is .sharedcommon) out=$(outside_kib)
+	shared=$(host_is .shared) zero=$(host_is .zero) frames=$(host_is .sharedcommon) after=$(($(anonymous_kib) + $(frames_outside_kib)))
 	touched=$((memsize - empty))
-	awk -v n="$n" -v t="$touched" -v s="$shared" -v z="$zero" -v f="$frames" -v m="$memsize" -v o="$out" 'BEGIN {
-		printf "%6d %8.1fM %8.1fM %6.1fM %8.1fM %8.1fM %9.1f %9.1f %9.1f %8.1fM\n", n, t / 1024, s / 1024, z / 1024,
-			f / 1024, (s - f) / 1024, 100 * s / t, 100 * (s - f) / t, 100 * (s - f) / m, o / 1024 }'
-	echo "$n,$touched,$shared,$zero,$frames,$((shared - frames)),$out" >>"$csv"
+	awk -v n="$n" -v t="$touched" -v s="$shared" -v z="$zero" -v f="$frames" -v b="$before" -v o="$after" 'BEGIN {
+		printf "%6d %8.1fM %8.1fM %6.1fM %8.1fM %8.1fM %9.1f %9.1f %8.1fM %8.1fM\n", n, t / 1024, s / 1024, z / 1024,
+			f / 1024, (s - f) / 1024, 100 * s / t, 100 * (s - f) / t, b / 1024, o / 1024 }'
+	echo "$n,$touched,$shared,$zero,$frames,$((shared - frames)),$before,$after" >>"$csv"
 done
 for ((n = 1; n <= guests; n++)); do
 	memtide check "g$n" || exit 1

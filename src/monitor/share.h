@@ -34,6 +34,7 @@
 
 #define MT_SHARE_BATCHES  4U
 #define MT_SHARE_RELEASES 4096U /* a power of two */
+#define MT_SHARE_READING  4U
 #define MT_SHARE_AGAINS   4096U /* a power of two */
 
 enum mt_share_phase {
@@ -86,6 +87,10 @@ struct mt_share {
 	mt_gpn_t again[MT_SHARE_AGAINS];
 	_Atomic uint32_t again_head; /* pager */
 	_Atomic uint32_t again_tail; /* link */
+
+	/* Of these, pages that are on their way from the swap file. */
+	mt_gpn_t reading[MT_SHARE_READING];
+	uint32_t reading_count;
 
 	/* Scanner. */
 	_Atomic uint32_t pages_per_ks; /* link thread; 0: do not share */

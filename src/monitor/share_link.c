@@ -201,7 +201,11 @@ static bool share_same_file(int a, int b)
 	       one.st_ino == two.st_ino;
 }
 
-/* The group's frames, to be read from now on. Sharing that can't be is no reason to fail. */
+/*
+ * The group's frames, to be read from now on. Sharing that can't be is no reason to fail. A child
+ * may have the mapping: it costs nothing, and marking it MADV_DONTFORK here would look like guest
+ * RAM to the preload library.
+ */
 static void share_start(struct mt_link *link, int fd)
 {
 	struct mt_pager *pager = link->pager;
@@ -218,7 +222,6 @@ static void share_start(struct mt_link *link, int fd)
 		close(fd);
 		return;
 	}
-	madvise(map, FRAMES_BYTES, MADV_DONTFORK);
 	begin.frames = map;
 	mt_command(pager, mt_share_begin, &begin);
 	if (begin.refused) {

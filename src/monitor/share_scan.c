@@ -66,25 +66,71 @@ static bool scan_resident(struct mt_pager *pager, mt_gpn_t gpn)
 	       mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT;
 }
 
+static void scan_take_resident(struct mt_pager *pager, struct mt_job *job, mt_gpn_t gpn)
+{
+	if (scan_resident(pager, gpn) && !scan_large(pager, gpn) && mt_nominate_run(pager, gpn, 1))
+		scan_take(pager, job, gpn);
+}
+
+/* Pages that were read from the swap file to be shared. */
+static void scan_read(struct mt_pager *pager, struct mt_job *job)
+{
+	struct mt_share *share = &pager->share;
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < share->reading_count; i++) {
+		mt_gpn_t gpn = share->reading[i];
+
+		if (!mt_region_of_gpn(&pager->regions, gpn))
+			continue;
+		if (mt_page_state(&pager->map, gpn) == MT_PAGE_SWAPPED &&
+		    mt_page_busy(&pager->map, gpn))
+			share->reading[kept++] = gpn;
+		else
+			scan_take_resident(pager, job, gpn);
+	}
+	share->reading_count = kept;
+}
+
+/* A page in the swap file comes back to be shared. False: not now. */
+static bool scan_swapped(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	struct mt_share *share = &pager->share;
+
+	if (mt_page_busy(&pager->map, gpn))
+		return true;
+	if (share->reading_count == MT_SHARE_READING || !mt_room_for(pager, 2))
+		return false;
+	mt_swap_in_start(pager, gpn, 1);
+	if (mt_page_busy(&pager->map, gpn))
+		share->reading[share->reading_count++] = gpn;
+	return true;
+}
+
+/* A page whose like has become a frame, wherever it is. False: ask again. */
+static bool scan_again_one(struct mt_pager *pager, struct mt_job *job,
+			   struct mt_share_batch *zipped, mt_gpn_t gpn)
+{
+	if (!mt_region_of_gpn(&pager->regions, gpn) || mt_share_zipped_add(pager, zipped, gpn))
+		return true;
+	if (mt_page_state(&pager->map, gpn) == MT_PAGE_SWAPPED)
+		return scan_swapped(pager, gpn);
+	scan_take_resident(pager, job, gpn);
+	return true;
+}
+
 /* Pages whose like has become a frame. */
 static void scan_again(struct mt_pager *pager, struct mt_job *job, struct mt_share_batch *zipped)
 {
 	struct mt_share *share = &pager->share;
 	uint32_t head = atomic_load_explicit(&share->again_head, memory_order_relaxed);
-	uint32_t looks = SCAN_AGAIN;
 
-	while (job->count < MT_JOB_PAGES && looks-- &&
-	       head != atomic_load_explicit(&share->again_tail, memory_order_acquire)) {
-		mt_gpn_t gpn = share->again[head % MT_SHARE_AGAINS];
-
+	scan_read(pager, job);
+	for (uint32_t i = 0; i < SCAN_AGAIN; i++) {
+		if (head == atomic_load_explicit(&share->again_tail, memory_order_acquire) ||
+		    !scan_again_one(pager, job, zipped, share->again[head % MT_SHARE_AGAINS]))
+			return;
 		atomic_store_explicit(&share->again_head, ++head, memory_order_release);
-		if (!mt_region_of_gpn(&pager->regions, gpn))
-			continue;
-		if (mt_share_zipped_add(pager, zipped, gpn))
-			continue;
-		if (scan_resident(pager, gpn) && !scan_large(pager, gpn) &&
-		    mt_nominate_run(pager, gpn, 1))
-			scan_take(pager, job, gpn);
 	}
 }
 
@@ -130,8 +176,9 @@ static int scan_ms(uint64_t from_ns, uint64_t to_ns)
 
 static bool scan_has_again(const struct mt_share *share)
 {
-	return atomic_load_explicit(&share->again_head, memory_order_relaxed) !=
-	       atomic_load_explicit(&share->again_tail, memory_order_acquire);
+	return share->reading_count ||
+	       atomic_load_explicit(&share->again_head, memory_order_relaxed) !=
+		       atomic_load_explicit(&share->again_tail, memory_order_acquire);
 }
 
 int mt_share_scan(struct mt_pager *pager)
@@ -164,5 +211,5 @@ int mt_share_scan(struct mt_pager *pager)
 		share->scan_next_ns = now_ns + scan_run(pager, job) * SCAN_NS / per_ks;
 	if (job->count)
 		mt_helper_submit(&pager->helper, job);
-	return scan_has_again(share) ? 0 : scan_ms(now_ns, share->scan_next_ns);
+	return scan_has_again(share) ? 1 : scan_ms(now_ns, share->scan_next_ns);
 }
