@@ -50,7 +50,7 @@ static void msgs_check_held(struct mt_link *link)
 static bool msgs_pressing(const struct mt_vmrec *vm, const uint64_t *before)
 {
 	static const enum mt_counter grown[] = {MT_C_FAULT_NEW, MT_C_FAULT_ZIPPED,
-						MT_C_FAULT_SWAPPED};
+						MT_C_FAULT_SHARED, MT_C_FAULT_SWAPPED};
 	uint64_t grant = mt_account_pages(vm->account);
 
 	if (!vm->stats_known)

@@ -182,8 +182,8 @@ static uint64_t vm_count(const struct mt_vm *vm, enum mt_counter id)
 int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats)
 {
 	static const enum mt_counter fault_kinds[] = {
-		MT_C_FAULT_NEW,     MT_C_FAULT_NOMINATED, MT_C_FAULT_ZERO,  MT_C_FAULT_ZIPPED,
-		MT_C_FAULT_SWAPPED, MT_C_FAULT_PRESENT,   MT_C_FAULT_UNSEEN};
+		MT_C_FAULT_NEW,    MT_C_FAULT_NOMINATED, MT_C_FAULT_ZERO,    MT_C_FAULT_ZIPPED,
+		MT_C_FAULT_SHARED, MT_C_FAULT_SWAPPED,   MT_C_FAULT_PRESENT, MT_C_FAULT_UNSEEN};
 
 	if (!stats || stats->struct_size < sizeof(*stats))
 		return -EINVAL;

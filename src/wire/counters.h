@@ -19,7 +19,7 @@
 	X(RESIDENT,         "resident",           PAGES, "guest pages in their place") \
 	X(NOMINATED,        "nominated",          PAGES, "guest pages waiting in staging for a second chance") \
 	X(ZERO,             "zero",               PAGES, "guest pages known to hold only zeros; they cost nothing") \
-	X(SHARED_FRAMES,    "sharedFrames",       PAGES, "guest pages mapped to shared frames") \
+	X(SHARED_FRAMES,    "sharedFrames",       PAGES, "guest pages in shared frames") \
 	X(ZIPPED,           "zipped",             PAGES, "guest pages compressed, counted at their full size") \
 	X(SWAPPED,          "swapped",            PAGES, "guest pages in the swap file") \
 	X(RELEASED,         "released",           PAGES, "guest pages given up by the guest or the VMM and not touched since") \
