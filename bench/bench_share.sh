@@ -14,15 +14,18 @@
 #   before      what the kernel says: anonymous memory of all QEMUs, each taken before it was steered to less
 #   after       the same now, and the memory behind the frames; includes what was compressed, not what was swapped
 #
-# usage: bench_share.sh [--guests N] [--mem SIZE] [--target SIZE] [--pool SIZE] [--settle SEC] [--csv FILE]
+# At the end all guests are stopped and their memory is saved; --scan PROGRAM (bench_share_scan) says how many pages in
+# it are alike, which is what sharing could have found at best.
+#
+# usage: bench_share.sh [--guests N] [--mem SIZE] [--target SIZE] [--pool SIZE] [--settle SEC] [--csv FILE] [--scan PROGRAM]
 
 set -uo pipefail
 
-guests=10 mem=128M target=32M pool=2G settle=40 csv=/dev/null
+guests=10 mem=128M target=32M pool=2G settle=40 csv=/dev/null scan=
 while [ $# -gt 0 ]; do
 	case "$1" in
 	--guests) guests=$2 ;; --mem) mem=$2 ;; --target) target=$2 ;; --pool) pool=$2 ;;
-	--settle) settle=$2 ;; --csv) csv=$2 ;;
+	--settle) settle=$2 ;; --csv) csv=$2 ;; --scan) scan=$2 ;;
 	*) echo "bench_share: '$1' is not an option" >&2; exit 2 ;;
 	esac
 	shift 2
@@ -90,7 +93,8 @@ printf '%6s %9s %9s %7s %9s %9s %9s %9s %9s %9s\n' guests touched shared zero fr
 	'reclaim %' before after
 before=0
 for ((n = 1; n <= guests; n++)); do
-	RUN_OPTIONS='--share-group bench' GUEST_LIMIT=100000 guest_start "g$n" "$work_in_guest" --mem "$mem"
+	qmp_pipes "g$n"
+	RUN_OPTIONS='--share-group bench' GUEST_LIMIT=100000 guest_start "g$n" "$work_in_guest" --mem "$mem" -- -qmp "pipe:$work/g$n.qmp"
 	guest_booted "g$n" && guest_says "g$n" BENCH-READY || { guest_show "g$n"; exit 1; }
 	before=$((before + $(awk '/^Anonymous:/ { print $2 }' "/proc/$(field "g$n" .pid)/smaps_rollup")))
 	memtide set "g$n" target_max="$target" >/dev/null
@@ -108,3 +112,13 @@ for ((n = 1; n <= guests; n++)); do
 done
 memtide show g1 --json | jq -c '{resident, nominated, zero, sharedFrames, zipped, swapped, untouched, released,
 	shareScanned, shareMade, shareUnchanged, shareNoMatch, shareVolatile, shareFull, shareDiffers, shareLarge, faultShared}'
+[ -n "$scan" ] || exit 0
+bytes=$(($(sum_of memsize) * 1024 / guests))
+found=$(sum_of sharedFrames)
+for ((n = 1; n <= guests; n++)); do
+	qmp_open "g$n" >/dev/null
+	qmp '{"execute":"stop"}' >/dev/null
+	qmp "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":$bytes,\"filename\":\"$work/g$n.mem\"}}" >/dev/null
+done
+"$scan" "$work"/g*.mem
+echo "in frames: $((found / 4)) pages"
