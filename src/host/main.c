@@ -12,7 +12,7 @@
 
 static const char main_help[] =
 	"Usage: memtided [--pool SIZE|auto] [--socket PATH] [--swap-dir DIR] [--config FILE]\n"
-	"                [--zip-max-pct N]\n"
+	"                [--group NAME] [--zip-max-pct N]\n"
 	"\n"
 	"Shares a pool of this host's memory among virtual machines. Runs in the foreground.\n"
 	"\n"
@@ -20,21 +20,19 @@ static const char main_help[] =
 	"                    and at least 512M, of this host's memory\n"
 	"  --socket PATH     control socket (" MT_CONFIG_SOCKET "); monitors use PATH.vm\n"
 	"  --swap-dir DIR    where VMs' swap files go (" MT_CONFIG_SWAP_DIR ")\n"
+	"  --group NAME      whose members may connect besides root (" MT_CONFIG_GROUP
+	", if there)\n"
 	"  --config FILE     lines 'key = value' with these options' names; options win\n"
 	"  --zip-max-pct N   most of a VM's memory its compressed pages may take (10)\n"
 	"  --foreground      accepted; it is the only way to run\n"
 	"  --help, --version\n";
 
 static const struct option main_options[] = {
-	{"pool", required_argument, NULL, 's'},
-	{"socket", required_argument, NULL, 's'},
-	{"swap-dir", required_argument, NULL, 's'},
-	{"zip-max-pct", required_argument, NULL, 's'},
-	{"config", required_argument, NULL, 'c'},
-	{"foreground", no_argument, NULL, 'f'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'v'},
-	{NULL, 0, NULL, 0},
+	{"pool", required_argument, NULL, 's'},        {"socket", required_argument, NULL, 's'},
+	{"swap-dir", required_argument, NULL, 's'},    {"group", required_argument, NULL, 's'},
+	{"zip-max-pct", required_argument, NULL, 's'}, {"config", required_argument, NULL, 'c'},
+	{"foreground", no_argument, NULL, 'f'},        {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'v'},           {NULL, 0, NULL, 0},
 };
 
 static int main_usage(const char *message)

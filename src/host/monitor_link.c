@@ -5,6 +5,7 @@
 #include "host/balance.h"
 #include "host/monitor_msgs.h"
 #include "host/monitor_region.h"
+#include "host/rights.h"
 #include "sys/process.h"
 #include "sys/sock.h"
 
@@ -50,6 +51,18 @@ static void link_lost(struct mt_link *link)
 	link->broken = true;
 }
 
+/*
+ * @rc is what a send failed with. A peer that has closed may have said goodbye before: only the end
+ * of what there is to read is the end of the connection.
+ */
+static void link_send_failed(struct mt_link *link, int rc)
+{
+	if (rc == -EPIPE || rc == -ECONNRESET)
+		link->deaf = true;
+	else
+		link_lost(link);
+}
+
 static void link_queue(struct mt_link *link, const union mt_wire_msg *msg, int passed)
 {
 	struct mt_packet *packet;
@@ -81,14 +94,14 @@ void mt_link_send(struct mt_link *link, const union mt_wire_msg *msg, int passed
 {
 	int rc = -EAGAIN;
 
-	if (link->broken)
+	if (link->broken || link->deaf)
 		return;
 	if (!link->queue_head)
 		rc = mt_sock_send(link->fd, msg, msg->head.length, passed);
 	if (rc == -EAGAIN)
 		link_queue(link, msg, passed);
 	else if (rc)
-		link_lost(link);
+		link_send_failed(link, rc);
 }
 
 static void link_pop(struct mt_link *link)
@@ -110,10 +123,10 @@ static void link_flush(struct mt_link *link)
 		struct mt_packet *packet = link->queue_head;
 		int rc = mt_sock_send(link->fd, packet->bytes, packet->length, packet->passed);
 
-		if (rc == -EAGAIN)
+		if (rc == -EAGAIN && !link->deaf)
 			return;
-		if (rc)
-			link_lost(link);
+		if (rc && !link->deaf)
+			link_send_failed(link, rc);
 		link_pop(link);
 	}
 	mt_loop_want(link->source, EPOLLIN);
@@ -131,29 +144,17 @@ void mt_link_refuse(struct mt_link *link, uint32_t serial, const struct mt_err *
 	mt_link_send(link, &msg, -1);
 }
 
-static void link_drop_passed(struct mt_link *link)
-{
-	if (link->passed >= 0)
-		close(link->passed);
-	link->passed = -1;
-}
-
 /* One packet. False when there is none for now. */
 static bool link_receive(struct mt_link *link)
 {
 	union mt_wire_msg msg;
 	struct mt_err err = {0};
 	unsigned int fds = 0;
-	int passed = -1;
+	MT_AUTO_CLOSE int passed = -1;
 	ssize_t got = mt_sock_recv(link->fd, &msg, sizeof(msg), &passed, &fds);
 
 	if (got == -EAGAIN)
 		return false;
-	/* for one kind of message monitors have a descriptor to give us */
-	if (passed >= 0 && (link->passed >= 0 || got <= 0))
-		close(passed);
-	else if (passed >= 0)
-		link->passed = passed;
 	/* said once when the peer closed with our messages unread; its own last ones still follow
 	 */
 	if (got == -ECONNRESET)
@@ -170,8 +171,7 @@ static bool link_receive(struct mt_link *link)
 		mt_link_break(link, "dropped: %s", err.msg);
 		return false;
 	}
-	mt_monitor_message(link, &msg);
-	link_drop_passed(link);
+	mt_monitor_message(link, &msg, passed);
 	return !link->broken && !link->closing;
 }
 
@@ -202,11 +202,12 @@ static int link_new(struct mt_server *server, int fd)
 		return -ENOMEM;
 	link->server = server;
 	link->fd = fd;
-	link->passed = -1;
 	link->pidfd = mt_pidfd_of_peer(fd);
 	rc = link->pidfd < 0 ? link->pidfd : mt_sock_peer(fd, &link->pid, &link->uid);
 	if (!rc && link->pid <= 0)
 		rc = -ESRCH;
+	if (!rc && !mt_rights_link_fits(server, link->uid))
+		rc = -EMFILE;
 	if (!rc) {
 		link->source = mt_loop_add(server->loop, fd, EPOLLIN, link_on_event, link);
 		rc = link->source ? 0 : -errno;
@@ -262,7 +263,6 @@ static void link_free(struct mt_link *link)
 	while (link->queue_head)
 		link_pop(link);
 	mt_loop_remove(link->source);
-	link_drop_passed(link);
 	if (link->pidfd >= 0)
 		close(link->pidfd);
 	close(link->fd);

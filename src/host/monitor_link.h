@@ -18,13 +18,14 @@ struct mt_link {
 	struct mt_server *server;
 	struct mt_vmrec *vm; /* NULL before HELLO */
 	int fd;
-	int passed; /* descriptor that came with the message at hand; -1: none, or it was taken */
-	int pidfd;  /* until a VM takes it over */
+	int pidfd; /* until a VM takes it over */
 	pid_t pid;
 	uid_t uid;
 	bool broken;
 	bool closing; /* refused: close when the queue is out */
 	bool quiet;   /* its end is no news */
+	bool deaf; /* it has closed: nothing can be sent, but what it said last is still to be read
+		    */
 	char why[MT_WIRE_TEXT_MAX];
 	uint64_t hello_by_ns;
 	struct mt_source *source;

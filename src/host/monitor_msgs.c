@@ -146,7 +146,7 @@ static void msgs_bye(struct mt_link *link)
 	mt_registry_remove(link->server, link->vm, "left management");
 }
 
-void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg)
+void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int passed)
 {
 	enum mt_wire_type type = (enum mt_wire_type)msg->head.type;
 
@@ -157,7 +157,7 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg)
 	}
 	switch (type) {
 	case MT_WIRE_HELLO:
-		mt_monitor_hello(link, &msg->hello);
+		mt_monitor_hello(link, &msg->hello, passed);
 		break;
 	case MT_WIRE_REGION_ADD:
 		mt_region_add(link, &msg->region_add);
@@ -193,7 +193,7 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg)
 		mt_share_released(link, &msg->share_release);
 		break;
 	case MT_WIRE_SHARE_KEEP:
-		mt_share_kept(link, &msg->share_keep);
+		mt_share_kept(link, &msg->share_keep, passed);
 		break;
 	case MT_WIRE_SHARE_START:
 	case MT_WIRE_SHARE_ANSWER:

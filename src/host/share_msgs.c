@@ -213,7 +213,7 @@ void mt_share_start(struct mt_vmrec *vm, uint64_t shared_pages)
 }
 
 /* With the first VM that comes back, the group gets its memory back. */
-static bool kept_frames(struct mt_link *link)
+static bool kept_frames(struct mt_link *link, int passed)
 {
 	struct mt_vmrec *vm = link->vm;
 	struct mt_share_group *group = vm->share_group;
@@ -221,7 +221,7 @@ static bool kept_frames(struct mt_link *link)
 
 	if (group->frames.fd >= 0)
 		return true;
-	if (link->passed >= 0 && !mt_frames_adopt(&group->frames, link->passed, group->inode, &err))
+	if (passed >= 0 && !mt_frames_adopt(&group->frames, passed, group->inode, &err))
 		return true;
 	mt_link_break(link, "dropped: %s", err.msg[0] ? err.msg : "it kept its frames to itself");
 	return false;
@@ -247,7 +247,7 @@ static int kept_one(struct mt_vmrec *vm, mt_frame_t frame)
 	return rc;
 }
 
-void mt_share_kept(struct mt_link *link, const struct mt_wire_share_keep *msg)
+void mt_share_kept(struct mt_link *link, const struct mt_wire_share_keep *msg, int passed)
 {
 	struct mt_vmrec *vm = link->vm;
 	struct mt_share_group *group = vm->share_group;
@@ -256,7 +256,7 @@ void mt_share_kept(struct mt_link *link, const struct mt_wire_share_keep *msg)
 		mt_link_break(link, "dropped: it told what it shares without being asked");
 		return;
 	}
-	if (!kept_frames(link))
+	if (!kept_frames(link, passed))
 		return;
 	if (!mt_share_keeping(vm->sharer))
 		mt_share_keep_begin(group->table, vm->sharer);

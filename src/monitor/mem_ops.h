@@ -48,12 +48,12 @@ struct mt_mem_ops {
 	/* Fill @present[i] for each page: is there memory of its own, in place or in kernel swap?
 	 */
 	int (*present)(void *ctx, void *addr, uint32_t pages, bool *present);
+	/* Is the page at @addr part of a large page? */
+	bool (*large)(void *ctx, const void *addr);
 	/* Run the pager near thread @tid, whose faults it serves; 0: anywhere. May do nothing. */
 	void (*place)(void *ctx, uint32_t tid);
 	/* Read up to @max faults without blocking. Return: how many, or -errno. */
 	int (*read_faults)(void *ctx, struct mt_fault *faults, uint32_t max);
-	/* Is @addr in a large page? NULL: there are none. */
-	bool (*large)(void *ctx, const void *addr);
 	void *ctx;
 };
 

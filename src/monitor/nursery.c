@@ -38,10 +38,8 @@ uint64_t mt_nursery_pages(const struct mt_pager *pager)
 }
 
 /* The helper's idle work: fill one slot the pager asked for. */
-bool mt_nursery_fill(void *ctx)
+bool mt_nursery_fill(struct mt_pager *pager)
 {
-	struct mt_pager *pager = ctx;
-
 	for (uint32_t i = 0; i < MT_NURSERY_SLOTS; i++) {
 		if (atomic_load_explicit(&pager->nursery_ready[i], memory_order_acquire) !=
 		    NURSERY_FILLING)

@@ -2,10 +2,11 @@
 /*
  * page_map.c - records of guest pages, their states and lists
  *
- * A record is two words. The first holds the state (4 bits), busy (1 bit), whether a discard may
- * still drop the page (1 bit), heat (16 bits) and the place (40 bits). The second is the state's
- * own: links of the list the page is on (NOMINATED, ZIPPED), the ticket of whoever is busy with it,
- * or the checksum (SWAPPED, SHARED).
+ * A record is two words. The first holds the state (4 bits), busy (1 bit), 3 bits of the state's
+ * own (RESIDENT: a discard may still drop the page; SWAPPED: how often a read of it failed), heat
+ * (16 bits) and the place (40 bits). The second is the state's own: links of the list the page is
+ * on (NOMINATED, ZIPPED), the ticket of whoever is busy with it, or the checksum (SWAPPED,
+ * SHARED).
  *
  * Records come in chunks of 1 GiB of guest memory, 4 MiB of address space each, of which the
  * kernel gives us only what is touched.
@@ -35,9 +36,12 @@ struct mt_page {
 
 _Static_assert(sizeof(struct mt_page) == 16, "the budget is 16 bytes for each page");
 
-#define WORD_STATE_MASK  0xfULL
-#define WORD_BUSY        (1ULL << 4)
+#define WORD_STATE_MASK 0xfULL
+#define WORD_BUSY       (1ULL << 4)
+/* RESIDENT and SWAPPED pages have a use of their own for the same bits. */
 #define WORD_DROPPABLE   (1ULL << 5)
+#define WORD_TRIES_SHIFT 5
+#define WORD_TRIES_MASK  (7ULL << WORD_TRIES_SHIFT)
 #define WORD_HEAT_SHIFT  8
 #define WORD_HEAT_MASK   (0xffffULL << WORD_HEAT_SHIFT)
 #define WORD_PLACE_SHIFT 24
@@ -307,6 +311,20 @@ uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn)
 	return page_record(map, gpn)->sum;
 }
 
+unsigned int mt_page_tries(const struct mt_page_map *map, mt_gpn_t gpn)
+{
+	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_SWAPPED);
+	return (page_record(map, gpn)->word & WORD_TRIES_MASK) >> WORD_TRIES_SHIFT;
+}
+
+void mt_page_tries_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int tries)
+{
+	struct mt_page *page = page_record(map, gpn);
+
+	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_SWAPPED && tries <= MT_TRIES_MAX);
+	page->word = (page->word & ~WORD_TRIES_MASK) | (uint64_t)tries << WORD_TRIES_SHIFT;
+}
+
 struct mt_heat mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn)
 {
 	uint64_t bits = (page_record(map, gpn)->word & WORD_HEAT_MASK) >> WORD_HEAT_SHIFT;
@@ -335,7 +353,8 @@ void mt_page_droppable_set(struct mt_page_map *map, mt_gpn_t gpn)
 
 bool mt_page_droppable(const struct mt_page_map *map, mt_gpn_t gpn)
 {
-	return page_record(map, gpn)->word & WORD_DROPPABLE;
+	return mt_page_state(map, gpn) == MT_PAGE_RESIDENT &&
+	       page_record(map, gpn)->word & WORD_DROPPABLE;
 }
 
 mt_gpn_t mt_page_next(const struct mt_page_map *map, mt_gpn_t gpn)

@@ -129,6 +129,14 @@ static inline bool mt_page_in_use(const struct mt_page_map *map, mt_gpn_t gpn)
 void mt_page_sum_set(struct mt_page_map *map, mt_gpn_t gpn, uint64_t sum);
 uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn);
 
+/* Most failed reads that a record can count. */
+#define MT_TRIES_MAX 7U
+
+/** mt_page_tries(), mt_page_tries_set() - reads of a SWAPPED page that failed, one after the other
+ */
+unsigned int mt_page_tries(const struct mt_page_map *map, mt_gpn_t gpn);
+void mt_page_tries_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int tries);
+
 /** mt_page_heat(), mt_page_heat_set() - how hot it is; survives changes of state */
 struct mt_heat mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn);
 void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, struct mt_heat heat);

@@ -121,6 +121,14 @@ static void pager_unmap(void *area, uint64_t bytes)
 		munmap(area, bytes);
 }
 
+/* What the helper does when there is nothing to compress. */
+static bool pager_idle_work(void *ctx)
+{
+	struct mt_pager *pager = ctx;
+
+	return mt_nursery_fill(pager) || mt_mend_one(&pager->mends);
+}
+
 int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 {
 	struct mt_zip_env env;
@@ -150,7 +158,7 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 		return rc;
 	pager->fixed_bytes = sizeof(*pager) + mt_slots_held_bytes(pager->staging.slots) +
 			     MT_SWAP_BUFFERED * MT_SWAP_RUN * MT_PAGE_SIZE;
-	pager->helper.idle_work = mt_nursery_fill;
+	pager->helper.idle_work = pager_idle_work;
 	pager->helper.idle_ctx = pager;
 	return mt_helper_start(&pager->helper, pager->event_fd);
 }
@@ -204,6 +212,8 @@ static void pager_publish(struct mt_pager *pager)
 	pager_put(pager, MT_C_HELD, held);
 	if (held > atomic_load_explicit(&pager->counter[MT_C_HELD_MAX], memory_order_relaxed))
 		pager_put(pager, MT_C_HELD_MAX, held);
+	pager_put(pager, MT_C_MENDED,
+		  atomic_load_explicit(&pager->mends.mended, memory_order_relaxed));
 	pager_put(pager, MT_C_SWAP_SLOTS, pager->slots ? mt_slots_capacity(pager->slots) : 0);
 }
 

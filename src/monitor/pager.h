@@ -12,7 +12,8 @@
  *   nominate.c  move pages out      reclaim.c   how much, when; jobs to the helper and back
  *   helper.c    compress (a thread) swap_out.c  pages to the swap file
  *   swap_in.c   pages from it       room.c      what is held, what may be held
- *   sample.c    watch a few pages   loss.c      give a page up for lost
+ *   sample.c    watch a few pages   mend.c      large pages put together again
+ *   heat.c      what to keep        loss.c      give a page up for lost
  *   nursery.c   large pages ready for first touches
  *   share.c     pages in frames they have in common with others
  *   audit.c     check every invariant
@@ -25,6 +26,7 @@
 #include "monitor/discard.h"
 #include "monitor/helper.h"
 #include "monitor/mem_ops.h"
+#include "monitor/mend.h"
 #include "monitor/page_map.h"
 #include "monitor/region.h"
 #include "monitor/sample.h"
@@ -111,10 +113,10 @@ struct mt_pager {
 	struct mt_swap_queue swap_queue;
 	uint64_t next_ticket;
 	uint64_t swap_retry_ns;    /* after a failed write, or when full: no swapping before then */
+	uint64_t read_retry_ns;    /* pages whose last read failed are not read again before then */
 	uint64_t reclaim_retry_ns; /* while swap is out: no job before then */
-	bool settling;        /* a region came filled: more may be held than granted for a while */
-	bool leaving;         /* every page is to come back, and to stay: restore.h */
-	bool swap_one_by_one; /* after a failed read of a run */
+	bool settling; /* a region came filled: more may be held than granted for a while */
+	bool leaving;  /* every page is to come back, and to stay: restore.h */
 
 	/* The nursery's slots are filled by the helper and emptied by the pager. */
 	uint8_t *nursery;
@@ -128,6 +130,7 @@ struct mt_pager {
 	uint32_t waiters;
 	uint32_t waiters_for_memory;
 	struct mt_sample sample;
+	struct mt_mends mends;
 	struct mt_share share;
 	uint8_t *bounce; /* MT_AROUND_MAX pages */
 	uint8_t *zeros;  /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
@@ -380,7 +383,7 @@ bool mt_nursery_take(struct mt_pager *pager, const struct mt_region *region, mt_
 void mt_nursery_update(struct mt_pager *pager);
 
 /** mt_nursery_fill() - helper thread: fill one slot that was asked for. Return: was there one? */
-bool mt_nursery_fill(void *ctx);
+bool mt_nursery_fill(struct mt_pager *pager);
 
 /** mt_nursery_pages() - memory the nursery holds */
 uint64_t mt_nursery_pages(const struct mt_pager *pager);

@@ -126,17 +126,35 @@ static bool job_page_current(const struct mt_pager *pager, const struct mt_job *
 	       mt_page_busy(&pager->map, gpn) == job->ticket;
 }
 
+/*
+ * May the zip store grow by @bytes? It gives back a page of staging for each that it takes, except
+ * when its table of blocks grows, too: one page more, which the grant must have room for (I4).
+ */
+static bool reclaim_zip_may_grow(struct mt_pager *pager, uint32_t bytes)
+{
+	uint64_t after_bytes = mt_zip_held_bytes_after(pager->zip, bytes);
+	uint64_t more =
+		mt_pages_of_bytes(after_bytes) - mt_pages_of_bytes(mt_zip_held_bytes(pager->zip));
+
+	if (after_bytes > mt_room_zip_max_bytes(pager))
+		return false;
+	if (more <= 1)
+		return true;
+	/* What this job has given back so far counts. */
+	mt_staging_flush(&pager->staging);
+	return mt_room_for(pager, more - 1);
+}
+
 static bool reclaim_zip(struct mt_pager *pager, const struct mt_job *job, uint32_t i)
 {
 	const uint8_t *data = job->out + i * MT_ZIP_OBJECT_MAX;
-	uint64_t max_bytes = mt_room_zip_max_bytes(pager);
 	mt_zref_t ref;
 
 	if (job->verdict[i] != MT_JOB_SHRUNK) {
 		mt_count(pager, MT_C_ZIP_REJECTED, 1);
 		return false;
 	}
-	if (mt_zip_held_bytes_after(pager->zip, job->bytes[i]) > max_bytes)
+	if (!reclaim_zip_may_grow(pager, job->bytes[i]))
 		return false;
 	if (mt_zip_put(pager->zip, job->gpn[i], data, job->bytes[i], &ref))
 		return false;

@@ -40,7 +40,7 @@ static uint32_t scan_large(struct mt_pager *pager, mt_gpn_t gpn)
 	uint64_t end = mt_align_up((uint64_t)(uintptr_t)addr + 1, MT_HUGE_SIZE);
 	uint64_t pages = (end - (uint64_t)(uintptr_t)addr) >> MT_PAGE_SHIFT;
 
-	if (!pager->mem.large || !pager->mem.large(pager->mem.ctx, addr))
+	if (!pager->mem.large(pager->mem.ctx, addr))
 		return 0;
 	return (uint32_t)MT_MIN(pages, mt_region_pages_from(region, gpn));
 }

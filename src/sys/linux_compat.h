@@ -53,27 +53,8 @@ struct uffdio_poison {
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
-/* 6.8: move pages of private anonymous memory, atomically and without a copy */
-#ifndef UFFD_FEATURE_MOVE
-#define UFFD_FEATURE_MOVE (1 << 16)
-#endif
-#ifndef UFFDIO_MOVE
-#define _UFFDIO_MOVE (0x05)
-struct uffdio_move {
-	__u64 dst;
-	__u64 src;
-	__u64 len;
-#define UFFDIO_MOVE_MODE_DONTWAKE        ((__u64)1 << 0)
-#define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES ((__u64)1 << 1)
-	__u64 mode;
-	__s64 move; /* written by the kernel: bytes moved or -errno */
-};
-#define UFFDIO_MOVE _IOWR(UFFDIO, _UFFDIO_MOVE, struct uffdio_move)
-#endif
-
-/* 6.7: what kind of pages there are in a range; an ioctl of /proc/PID/pagemap */
+/* 6.7: what pages of a range are like */
 #ifndef PAGEMAP_SCAN
-#define PAGE_IS_HUGE (1 << 6)
 struct page_region {
 	__u64 start;
 	__u64 end;
@@ -94,6 +75,25 @@ struct pm_scan_arg {
 	__u64 return_mask;
 };
 #define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#define PAGE_IS_HUGE (1 << 6)
+#endif
+
+/* 6.8: move pages of private anonymous memory, atomically and without a copy */
+#ifndef UFFD_FEATURE_MOVE
+#define UFFD_FEATURE_MOVE (1 << 16)
+#endif
+#ifndef UFFDIO_MOVE
+#define _UFFDIO_MOVE (0x05)
+struct uffdio_move {
+	__u64 dst;
+	__u64 src;
+	__u64 len;
+#define UFFDIO_MOVE_MODE_DONTWAKE        ((__u64)1 << 0)
+#define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES ((__u64)1 << 1)
+	__u64 mode;
+	__s64 move; /* written by the kernel: bytes moved or -errno */
+};
+#define UFFDIO_MOVE _IOWR(UFFDIO, _UFFDIO_MOVE, struct uffdio_move)
 #endif
 
 /* A wrong layout would change the ioctl numbers: these are the kernel's own. */

@@ -63,6 +63,7 @@
 	X(SAMPLE_NOW_TOUCHED, "sampleNowTouched", COUNT, "of these, pages touched so far") \
 	X(SAMPLE_NOW_WRITTEN, "sampleNowWritten", COUNT, "of these, pages written so far") \
 	X(ZERO_DENIED,      "zeroDenied",         COUNT, "pages one thread read as zero and the next did not: a fault of the machine") \
+	X(MENDED,           "mended",             COUNT, "large pages that sampling broke, put together again") \
 	X(FAULT_SHARED,     "faultShared",        COUNT, "faults: page was in a shared frame") \
 	X(SHARE_SCANNED,    "shareScanned",       COUNT, "pages hashed for sharing") \
 	X(SHARE_MADE,       "shareMade",          COUNT, "pages put into shared frames") \

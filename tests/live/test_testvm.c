@@ -458,4 +458,39 @@ MT_TEST("a pool made smaller squeezes the VMs, and the VMs survive")
 	live_stop(&d);
 }
 
+/* A guest kernel with processes on an MMU in software, squeezed by the daemon underneath. */
+static void squeezed_lab(const char *options)
+{
+	struct live_daemon d;
+	struct live_vm a;
+	json_object *lab;
+
+	live_start(&d, "256M");
+	live_vm_start(&a, &d, "a", options);
+	live_set(&d, "a", "target_max", "10M");
+	lab = live_vm_event(&a, "lab", 20);
+	MT_CHECK(json_object_get_int64(json_object_object_get(lab, "checked")) > 1000);
+	json_object_put(lab);
+	live_vm_finish(&a);
+	MT_CHECK_EQ(live_vm_figure(&a, "errors"), 0);
+	MT_CHECK(live_vm_figure(&a, "faults") > 200);
+	live_stop(&d);
+}
+
+MT_TEST("a guest kernel without a hypervisor's MMU survives being squeezed, and so do its "
+	"processes")
+{
+	squeezed_lab("--mem 32M --seconds 4 --mmu native");
+}
+
+MT_TEST("a guest kernel on shadow page tables survives being squeezed, and so do its processes")
+{
+	squeezed_lab("--mem 32M --seconds 4 --mmu shadow");
+}
+
+MT_TEST("a guest kernel on nested page tables survives being squeezed, and so do its processes")
+{
+	squeezed_lab("--mem 32M --seconds 4 --mmu nested --thp");
+}
+
 MT_TEST_MAIN

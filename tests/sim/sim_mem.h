@@ -96,6 +96,7 @@ void sim_share_check_rest(void);
 void sim_share_report(void);
 
 /* sim_check.c */
+void sim_check_step(void);
 void sim_check_counts(void);
 void sim_check_contents(void);
 void sim_check_rest(void);

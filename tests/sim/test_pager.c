@@ -69,6 +69,19 @@ MT_TEST_LIMIT("failed transfers to and from the swap file cost time, never a pag
 	    40000);
 }
 
+MT_TEST_LIMIT("reads that fail time and again lose no page that can be read at last", SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 11,
+				.pages = {800, 500, 100},
+				.spare_pages = 200,
+				.zip_pct = 2,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.swap_errors = true,
+				.eio_pct = 20},
+	    40000);
+}
+
 MT_TEST_LIMIT("a page the disk damaged is lost and said to be, never guessed", SIM_SECONDS)
 {
 	run((struct sim_config){.seed = 5,
@@ -167,7 +180,8 @@ MT_TEST_LIMIT(
 				.zip_pct = 10,
 				.swap_slots = SIM_SWAP_SLOTS,
 				.swap_delay = 5,
-				.alike = 150},
+				.alike = 150,
+				.must_share = true},
 	    40000);
 }
 
@@ -182,6 +196,7 @@ MT_TEST_LIMIT("sharing goes well with a kernel that refuses and regions that com
 				.swap_delay = 10,
 				.trouble_permille = 50,
 				.alike = 60,
+				.must_share = true,
 				.swap_errors = true,
 				.regions_come_and_go = true},
 	    40000);

@@ -127,15 +127,19 @@ rule() {
 rule "base includes only base" includes base 'base/'
 rule "wire includes only base and wire" includes wire '(base|wire)/'
 rule "policy includes only base and policy" includes policy '(base|policy)/'
+rule "mmu includes only base and mmu" includes mmu '(base|mmu)/'
+rule "lab includes only base, mmu and lab" includes lab '(base|mmu|lab)/'
 rule "monitor includes only base, wire and monitor; what puts the parts together also sys" monitor_includes
 rule "sys includes only base, sys and the interfaces that monitor declares" \
 	includes sys '(base|sys)/|monitor/(mem_ops|swap_io)\.h'
 rule "host includes nothing of monitor, preload and cli" includes host '(base|wire|policy|sys|host)/'
-rule "cli includes nothing of monitor, preload and host" includes cli '(base|wire|sys|sim|cli)/'
+rule "cli includes nothing of monitor, preload and host" includes cli '(base|wire|sys|sim|mmu|lab|cli)/'
 rule "sim includes only base, policy and sim" includes sim '(base|policy|sim)/'
 rule "preload includes nothing of host, policy and cli" includes preload '(base|wire|monitor|sys|preload|memtide)/'
 rule "policy makes no system calls and knows no clock and no threads" \
 	system_headers policy 'sys/|pthread\.h|unistd\.h|time\.h|fcntl\.h|poll\.h|stdio\.h'
+rule "mmu makes no system calls and knows no clock and no threads" \
+	system_headers mmu 'sys/|pthread\.h|unistd\.h|time\.h|fcntl\.h|poll\.h|stdio\.h'
 rule "wire makes no system calls and knows no clock and no threads" \
 	system_headers wire 'sys/|pthread\.h|unistd\.h|time\.h|fcntl\.h|poll\.h'
 rule "every C file begins with a licence line and says what it is for" without_head

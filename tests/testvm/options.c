@@ -8,6 +8,7 @@
 #include "options.h"
 #include "base/compiler.h"
 #include "base/size.h"
+#include "mmu/mmu.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -40,10 +41,26 @@ static const char help[] =
 	"  --fork                                 fork every 300 ms\n"
 	"  --thp                                  ask for large pages\n"
 	"  --leave                                end management, then verify once more\n"
+	"  --mmu native|shadow|nested             run a guest kernel and processes on an MMU in\n"
+	"                                         software, on the managed memory (one region)\n"
+	"  --trace FILE                           what they do, again and again; else all at "
+	"random\n"
 	"  --unmanaged                            for comparison: without Memtide\n"
 	"SIGTERM: end now, verifying all. SIGUSR1: discard all memory.\n";
 
-enum kind { K_TEXT, K_SIZE, K_UINT, K_PCT, K_U64, K_SECONDS, K_FLAG, K_PATTERN, K_MIX, K_HELP };
+enum kind {
+	K_TEXT,
+	K_SIZE,
+	K_UINT,
+	K_PCT,
+	K_U64,
+	K_SECONDS,
+	K_FLAG,
+	K_PATTERN,
+	K_MMU,
+	K_MIX,
+	K_HELP
+};
 
 struct option_row {
 	const char *name;
@@ -71,6 +88,8 @@ static const struct option_row rows[] = {
 	ROW("pin", K_UINT, pin_threads),
 	ROW("pattern", K_PATTERN, pattern),
 	ROW("mix", K_MIX, mix),
+	ROW("mmu", K_MMU, mmu),
+	ROW("trace", K_TEXT, trace),
 	ROW("hot-pct", K_PCT, hot_pct),
 	ROW("write-pct", K_PCT, write_pct),
 	ROW("discard-pct", K_PCT, discard_pct),
@@ -115,6 +134,17 @@ static bool parse_mix(const char *text, struct cp_mix *mix)
 	return !text[used] && mix->zero + mix->text + mix->half + noise == 100;
 }
 
+/* 0 is "no MMU". */
+static bool parse_mmu(const char *text, unsigned int *ret)
+{
+	enum mt_mmu_mode mode;
+
+	if (!mt_mmu_mode_parse(text, &mode))
+		return false;
+	*ret = (unsigned int)mode + 1;
+	return true;
+}
+
 static bool parse_uint(const char *text, unsigned int max, unsigned int *ret)
 {
 	uint64_t number;
@@ -150,6 +180,8 @@ static bool parse_value(const struct option_row *row, const char *text, struct t
 		return tv_pattern_parse(text, field);
 	case K_MIX:
 		return parse_mix(text, field);
+	case K_MMU:
+		return parse_mmu(text, field);
 	case K_HELP:
 		break;
 	}
@@ -165,6 +197,11 @@ static int options_check(const struct tv_options *o)
 	}
 	if (o->mem_bytes % CP_PAGE_SIZE || o->mem_bytes < (1u << 20)) {
 		fprintf(stderr, "testvm: --mem must be whole pages, at least 1M\n");
+		return EXIT_USAGE;
+	}
+	if (o->mmu ? o->regions != 1 || o->mem_bytes < 8u << 20 : o->trace != NULL) {
+		fprintf(stderr,
+			"testvm: --mmu wants one region of at least 8M, --trace wants --mmu\n");
 		return EXIT_USAGE;
 	}
 	return -1;

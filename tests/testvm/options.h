@@ -37,7 +37,9 @@ struct tv_options {
 	bool churn;
 	bool forks;
 	bool thp;
-	bool unmanaged; /* for comparison: no monitor at all */
+	unsigned int mmu;  /* 1 + enum mt_mmu_mode: run a guest kernel; 0: checked pages */
+	const char *trace; /* for it; NULL: at random */
+	bool unmanaged;    /* for comparison: no monitor at all */
 	uint64_t reservation_bytes;
 	uint64_t limit_bytes;
 	uint64_t shares;

@@ -10,6 +10,7 @@
  */
 #include "extras.h"
 #include "guest.h"
+#include "lab_guest.h"
 #include "pin.h"
 
 #include <inttypes.h>
@@ -246,7 +247,9 @@ static void work(struct run *run)
 	const struct tv_options *o = run->guest.o;
 	double end = tv_now() + o->seconds;
 
-	for (unsigned int i = 0; i < o->threads; i++)
+	if (o->mmu)
+		add_thread(run, tv_lab_run, 0);
+	for (unsigned int i = 0; !o->mmu && i < o->threads; i++)
 		add_thread(run, vcpu_run, i);
 	for (unsigned int i = 0; i < o->pin_threads; i++)
 		add_thread(run, tv_pin_run, i);
@@ -272,7 +275,8 @@ static int finish(struct run *run)
 	struct mt_vm_error err = {0};
 	int rc;
 
-	tv_guest_verify_all(guest, "at the end");
+	if (!guest->o->mmu) /* its kernel has checked itself */
+		tv_guest_verify_all(guest, "at the end");
 	watch(run);
 	/* Without --leave it ends as most VMMs do: just so. */
 	if (!guest->vm || !guest->o->leave)
@@ -338,6 +342,8 @@ int main(int argc, char **argv)
 	rc = tv_options_parse(&o, argc, argv);
 	if (rc >= 0)
 		return rc;
+	if (o.mmu) /* its kernel begins with memory of zeros */
+		o.fill = o.leave = false;
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGUSR1, &action, NULL);
