@@ -27,6 +27,17 @@ static void no_complaints(const struct live_daemon *d)
 	json_object_put(answer);
 }
 
+/* Waits until a VM has found the daemon again. */
+static void back(const struct live_daemon *d, const char *vm)
+{
+	for (int i = 0; i < 600 && strcmp(live_state(d, vm), "running"); i++)
+		live_sleep(0.05);
+	if (strcmp(live_state(d, vm), "running"))
+		MT_FAIL("%s is %s; %s", vm, live_state(d, vm),
+			json_object_to_json_string(
+				live_ask(d, "{\"cmd\":\"events\",\"after\":0,\"follow\":false}")));
+}
+
 MT_TEST("two VMs of a group share equal pages that are about to be compressed")
 {
 	struct live_daemon d;
@@ -157,10 +168,8 @@ MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and count
 	for (int i = 0; i < 10; i++) {
 		live_kill(&d);
 		live_restart(&d);
-		for (int k = 0; k < 200 && (strcmp(live_state(&d, "a"), "running") ||
-					    strcmp(live_state(&d, "b"), "running"));
-		     k++)
-			live_sleep(0.05);
+		back(&d, "a");
+		back(&d, "b");
 		MT_CHECK(live_wait_at_least(&d, "a", "sharedFrames", 1 * MIB, 10));
 		MT_CHECK(live_wait_at_least(&d, NULL, "sharedcommon", 1 * MIB, 10));
 		no_complaints(&d);
