@@ -35,7 +35,7 @@
 #define MT_SHARE_BATCHES  4U
 #define MT_SHARE_RELEASES 1024U /* a power of two */
 #define MT_SHARE_READING  4U
-#define MT_SHARE_AGAINS   512U  /* a power of two */
+#define MT_SHARE_AGAINS   512U /* a power of two */
 
 enum mt_share_phase {
 	MT_SHARE_IDLE,     /* pager */
