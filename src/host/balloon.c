@@ -85,11 +85,11 @@ static uint64_t balloon_size_pages(const struct mt_balloon *balloon)
 	return balloon->size_known ? (memsize - balloon->actual_bytes) / MT_PAGE_SIZE : 0;
 }
 
-/* Is anything going on that needs a report a second? */
+/* Is anything going on that needs a report a second? The first one, too, is waited for. */
 static bool balloon_busy(const struct mt_balloon *balloon)
 {
-	return balloon->order.drive == MT_BALLOON_TAKE || balloon->state.target_pages ||
-	       balloon_size_pages(balloon) > MT_BALLOON_GRAIN_PAGES;
+	return !balloon->stats.reported || balloon->order.drive == MT_BALLOON_TAKE ||
+	       balloon->state.target_pages || balloon_size_pages(balloon) > MT_BALLOON_GRAIN_PAGES;
 }
 
 static uint64_t balloon_period_ns(const struct mt_balloon *balloon)

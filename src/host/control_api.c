@@ -144,8 +144,6 @@ static int control_vm_qmp(struct mt_client *client, struct json_object *request,
 	struct json_object *fresh = NULL;
 	struct mt_err why = {0};
 	const char *path;
-	pid_t pid;
-	uid_t uid;
 	int rc = mt_control_text(request, "qmp", &path, err);
 
 	if (!rc && path && path[0]) {
@@ -156,8 +154,7 @@ static int control_vm_qmp(struct mt_client *client, struct json_object *request,
 	if (rc || ret_path[0] || !json_object_object_get_ex(request, "qmp_new", &fresh) ||
 	    !json_object_get_boolean(fresh))
 		return rc;
-	rc = mt_sock_peer(client->fd, &pid, &uid);
-	if (rc || mt_qmp_dir_make(client->server, uid, ret_path, &why)) {
+	if (mt_qmp_dir_make(client->server, client->uid, ret_path, &why)) {
 		ret_path[0] = '\0';
 		json_object_object_add(answer, "qmp_why", json_object_new_string(why.msg));
 	}

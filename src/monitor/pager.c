@@ -266,11 +266,13 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 	sample_ms = mt_sample_step(pager);
 	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
 		for_kernel++;
-	mt_room_return_grant(pager);
 	pager->settling = pager->settling && mt_room_held_pages(pager) > mt_room_grant_pages(pager);
 	mt_nursery_update(pager);
 	mt_staging_flush(&pager->staging);
 	pager_publish(pager);
+	/* Last: who sees that grant was returned sees that the memory it was for is no longer held.
+	 */
+	mt_room_return_grant(pager);
 	if (more)
 		return 0;
 	if (for_kernel || commands_left)
