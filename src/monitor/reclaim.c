@@ -164,11 +164,7 @@ static bool reclaim_zip(struct mt_pager *pager, const struct mt_job *job, uint32
 	return true;
 }
 
-/*
- * Drops a page the helper found to be zero, if it is: nothing else of the page is kept, so two
- * threads on two processors look before it goes. It costs 100 ns.
- */
-static void reclaim_zero(struct mt_pager *pager, const struct mt_job *job, uint32_t i)
+void mt_reclaim_zero(struct mt_pager *pager, const struct mt_job *job, uint32_t i)
 {
 	if (!mt_page_is_zero(job->page[i])) {
 		mt_count(pager, MT_C_ZERO_DENIED, 1);
@@ -193,7 +189,7 @@ static void reclaim_take_job(struct mt_pager *pager, struct mt_job *job)
 		if (!job_page_current(pager, job, i)) {
 			mt_staging_free_full(&pager->staging, job->slot[i]);
 		} else if (job->verdict[i] == MT_JOB_ZERO) {
-			reclaim_zero(pager, job, i);
+			mt_reclaim_zero(pager, job, i);
 		} else if (reclaim_zip(pager, job, i)) {
 			mt_staging_free_full(&pager->staging, job->slot[i]);
 		} else {

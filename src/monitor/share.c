@@ -132,8 +132,7 @@ static void share_take_hashed(struct mt_pager *pager, struct mt_job *job, uint32
 		mt_staging_free_full(&pager->staging, job->slot[i]);
 		mt_count(pager, MT_C_SHARE_VOLATILE, 1);
 	} else if (job->verdict[i] == MT_JOB_ZERO) {
-		mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_ZERO, 0);
-		mt_staging_free_full(&pager->staging, job->slot[i]);
+		mt_reclaim_zero(pager, job, i);
 	} else if (batch) {
 		batch->gpn[batch->count] = gpn;
 		batch->slot[batch->count] = job->slot[i];
