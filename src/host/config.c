@@ -70,6 +70,14 @@ static int config_set_group(struct mt_config *config, const char *value, struct 
 	return 0;
 }
 
+static int config_set_sandbox(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	if (strcmp(value, "on") && strcmp(value, "off"))
+		return mt_err_set(err, -EINVAL, "sandbox: '%.40s' is neither on nor off", value);
+	config->sandbox = !strcmp(value, "on");
+	return 0;
+}
+
 static int config_set_zip(struct mt_config *config, const char *value, struct mt_err *err)
 {
 	return config_number("zip-max-pct", value, 0, 100, &config->zip_max_pct, err);
@@ -120,6 +128,7 @@ static const struct config_key {
 	{"socket", config_set_socket},
 	{"swap-dir", config_set_swap_dir},
 	{"group", config_set_group},
+	{"sandbox", config_set_sandbox},
 	{"zip-max-pct", config_set_zip},
 	{"own", config_set_own},
 	{"check-timeout-ms", config_set_check_timeout},
@@ -143,6 +152,7 @@ void mt_config_init(struct mt_config *config)
 	*config = (struct mt_config){.socket = MT_CONFIG_SOCKET,
 				     .swap_dir = MT_CONFIG_SWAP_DIR,
 				     .own_bytes = CONFIG_OWN_BYTES,
+				     .sandbox = true,
 				     .zip_max_pct = 10,
 				     .check_timeout_ms = 30000,
 				     .qmp_timeout_ms = 5000,

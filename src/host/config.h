@@ -24,6 +24,7 @@ struct mt_config {
 	char group[64];      /* whose members may connect; empty: MT_CONFIG_GROUP if there is one */
 	uint64_t pool_bytes; /* 0: auto */
 	uint64_t own_bytes;  /* the daemon's own part of the pool */
+	bool sandbox;        /* only the system calls it needs, see sandbox.h */
 	uint32_t zip_max_pct;
 	uint32_t check_timeout_ms;
 	uint32_t qmp_timeout_ms;  /* for an answer */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* main.c - memtided: options to settings, settings to a server */
 #include "host/config.h"
+#include "host/sandbox.h"
 #include "host/server.h"
 
 #include <stdlib.h>
@@ -113,7 +114,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	server = mt_server_new(&config, &err);
-	if (!server || mt_server_run(server, &err)) {
+	if (!server || (config.sandbox && mt_sandbox_enter(&err)) || mt_server_run(server, &err)) {
 		fprintf(stderr, "memtided: %s\n", err.msg);
 		mt_server_free(server);
 		return EXIT_FAILURE;

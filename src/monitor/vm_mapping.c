@@ -7,7 +7,7 @@
  * zeros, and so would a page that is out when its place moves away. So the map must learn of the
  * change in the same moment: the system call is made by the pager itself, in the turn in which it
  * forgets the pages. In no other order is it safe: between the two another thread may map memory in
- * the hole, and the hand of nomination would find pages there that look like the guest's.
+ * the hole, and the hand of nomination would find pages there that look like the guest's (I10).
  */
 #include "monitor/vm_internal.h"
 #include "monitor/restore.h"

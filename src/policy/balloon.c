@@ -136,11 +136,11 @@ struct mt_balloon_decision mt_balloon_decide(struct mt_balloon_state *state,
 					     const struct mt_balloon_guest *guest, uint64_t now_ns)
 {
 	struct mt_balloon_decision decision = {.why = MT_BALLOON_NO_NEED};
-	uint64_t goal, wish, moved;
+	uint64_t goal, moved;
 
 	if (!guest->present || !guest->deflates_on_oom || !guest->fresh)
 		return balloon_unable(state, guest);
-	wish = goal = balloon_goal(state, guest, now_ns);
+	goal = balloon_goal(state, guest, now_ns);
 	if (goal)
 		decision.why = MT_BALLOON_FITS;
 	balloon_bound(&goal, mt_balloon_cap(guest->total_pages, guest->max_pct), MT_BALLOON_AT_CAP,
@@ -159,8 +159,9 @@ struct mt_balloon_decision mt_balloon_decide(struct mt_balloon_state *state,
 		return decision;
 	decision.works = balloon_fast(state, guest, now_ns);
 	decision.slow = !decision.works;
-	/* at its end, and that does not do */
-	if (wish > state->target_pages + MT_BALLOON_GRAIN_PAGES &&
+	/* it is where it shall be, and that does not do: at a bound, or ballooned pages are in use
+	 */
+	if (guest->used_pages > guest->fit_pages &&
 	    guest->ballooned_pages + MT_BALLOON_GRAIN_PAGES >= state->target_pages)
 		decision.works = false;
 	return decision;

@@ -117,6 +117,37 @@ MT_TEST("the sockets are for root and one group")
 	MT_CHECK(strstr(text, "there is no group 'no-such-group-here'"));
 }
 
+static bool status_says(const struct rig *rig, const char *line)
+{
+	char path[64], text[256];
+	bool found = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)rig->daemon);
+	file = fopen(path, "re");
+	MT_CHECK(file);
+	while (!found && fgets(text, sizeof(text), file))
+		found = !strcmp(text, line);
+	fclose(file);
+	return found;
+}
+
+MT_TEST("the daemon may make only the system calls it needs, unless it is told otherwise")
+{
+	struct rig rig;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+#ifndef __SANITIZE_ADDRESS__
+	MT_CHECK(status_says(&rig, "Seccomp:\t2\n"));
+	MT_CHECK(status_says(&rig, "NoNewPrivs:\t1\n"));
+#endif
+	rig_stop(&rig);
+	rig_start(&rig, "256M", "sandbox = off\n");
+	MT_CHECK(status_says(&rig, "Seccomp:\t0\n"));
+	rig_stop(&rig);
+}
+
 static void stranger_has_his_own(const struct rig *rig)
 {
 	int ctl = ctl_open(rig), holder = ctl_open(rig);

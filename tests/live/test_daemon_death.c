@@ -145,4 +145,21 @@ MT_TEST_LIMIT("two VMs under load live through two hundred deaths of their daemo
 	live_stop(&d);
 }
 
+MT_TEST("a daemon that hangs is not noticed by a VM, from its squeezing to its end")
+{
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start(&d, "512M");
+	live_vm_start(&a, &d, "a", "--mem 96M --seconds 4 --discard-pct 2");
+	live_set(&d, "a", "target_max", "40M");
+	live_sleep(0.2);
+	kill(d.pid, SIGSTOP);
+	live_vm_finish(&a);
+	MT_CHECK(live_vm_figure(&a, "faults") > 1000);
+	kill(d.pid, SIGCONT);
+	MT_CHECK(live_wait_at_most(&d, NULL, "granted_out", 0, 10));
+	live_stop(&d);
+}
+
 MT_TEST_MAIN

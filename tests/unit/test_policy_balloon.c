@@ -80,6 +80,23 @@ MT_TEST("a balloon leaves the floor available, and at its end pages go out")
 	MT_CHECK(!decision.works && !decision.slow);
 }
 
+MT_TEST("a guest that uses pages of its balloon is paged, though the balloon is as large as it "
+	"shall be")
+{
+	struct mt_balloon_guest guest = guest_typical();
+	struct mt_balloon_state state = {0};
+	struct mt_balloon_decision decision;
+
+	mt_balloon_decide(&state, &guest, START_NS);
+	guest.ballooned_pages = guest.reported_pages = MIB_PAGES(212);
+	guest.available_pages = MIB_PAGES(68);
+	decision = mt_balloon_decide(&state, &guest, START_NS + S);
+	MT_CHECK_EQ(decision.target_pages, MIB_PAGES(212));
+	MT_CHECK(!decision.works && !decision.slow);
+	guest.used_pages = guest.fit_pages;
+	MT_CHECK(mt_balloon_decide(&state, &guest, START_NS + 2 * S).works);
+}
+
 MT_TEST("a missing or silent balloon works not at all, and nothing more is asked of it")
 {
 	struct mt_balloon_guest guest = guest_typical();
