@@ -146,18 +146,20 @@ MT_TEST("writes, discards and direct I/O on shared pages by several threads spoi
 	live_stop(&d);
 }
 
-MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and counts right again", 120)
+/* MT_SHARE_KILLS: how many times; 10. */
+MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and counts right again", 900)
 {
 	struct live_daemon d;
 	struct live_vm a, b;
+	const char *kills = getenv("MT_SHARE_KILLS");
 	int64_t frames = 0;
 
 	live_start(&d, "512M");
 	live_vm_begin(&a, &d, "a",
-		      "--mem 64M --seconds 80 --pattern idle --hot-pct 10 --write-pct 2 "
+		      "--mem 64M --seconds 800 --pattern idle --hot-pct 10 --write-pct 2 "
 		      "--share-group g");
 	live_vm_begin(&b, &d, "b",
-		      "--mem 64M --seconds 80 --pattern idle --hot-pct 10 --write-pct 2 "
+		      "--mem 64M --seconds 800 --pattern idle --hot-pct 10 --write-pct 2 "
 		      "--share-group g");
 	live_vm_ready(&a);
 	live_vm_ready(&b);
@@ -165,7 +167,7 @@ MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and count
 	live_set(&d, "b", "target_max", "24M");
 	MT_CHECK(live_wait_at_least(&d, "b", "sharedFrames", 4 * MIB, 20));
 	live_sleep(1.5); /* the state file follows within a second */
-	for (int i = 0; i < 10; i++) {
+	for (long i = kills ? strtol(kills, NULL, 10) : 10; i > 0; i--) {
 		live_kill(&d);
 		live_restart(&d);
 		back(&d, "a");
