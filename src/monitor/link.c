@@ -8,6 +8,7 @@
 #include "monitor/link.h"
 #include "base/cleanup.h"
 #include "monitor/pager.h"
+#include "monitor/peek.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -90,6 +91,7 @@ int mt_link_open(struct mt_link *link, const struct mt_link_options *options, in
 	memset(link, 0, sizeof(*link));
 	link->fd = -1;
 	link->wake_fd = -1;
+	link->swap_fd = -1;
 	pthread_mutex_init(&link->lock, NULL);
 	pthread_cond_init(&link->answered, NULL);
 	if (strlen(options->socket) + sizeof(MT_WIRE_SUFFIX) > sizeof(link->path))
@@ -245,6 +247,15 @@ static void link_check(struct mt_link *link, uint32_t serial)
 	(void)link_send(link, &msg);
 }
 
+static void link_peek(struct mt_link *link, const struct mt_wire_peek *ask)
+{
+	union mt_wire_msg msg;
+
+	mt_wire_init(&msg, MT_WIRE_PEEKED, ask->head.serial);
+	mt_peek_answer(link->pager, atomic_load(&link->swap_fd), ask, &msg.peeked);
+	(void)link_send(link, &msg);
+}
+
 /* An answer for whoever made the request; dropped when nobody waits for it any more. */
 static void link_answer(struct mt_link *link, const union mt_wire_msg *msg, int fd)
 {
@@ -288,6 +299,9 @@ static void link_dispatch(struct mt_link *link, const union mt_wire_msg *msg, in
 		return;
 	case MT_WIRE_CHECK:
 		link_check(link, msg->head.serial);
+		return;
+	case MT_WIRE_PEEK:
+		link_peek(link, &msg->peek);
 		return;
 	case MT_WIRE_REFUSED:
 	case MT_WIRE_REGION_OK:

@@ -198,7 +198,7 @@ static int vm_region_request(struct mt_vm *vm, struct vm_region_work *work, stru
 	if (rc)
 		return rc;
 	if (fd >= 0 && vm->swap_fd < 0)
-		vm->swap_fd = fd;
+		atomic_store(&vm->link.swap_fd, vm->swap_fd = fd);
 	else if (fd >= 0)
 		close(fd);
 	work->swap_pages = msg.region_ok.swap_bytes >> MT_PAGE_SHIFT;
