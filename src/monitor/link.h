@@ -33,7 +33,7 @@ struct mt_link {
 	struct mt_wire_hello hello; /* as first said, with the secret added */
 	struct mt_pager *pager;
 	uint64_t returned_told_pages; /* of the pager's returned_pages, what the daemon knows */
-	_Atomic int swap_fd; /* for peeks; -1 until there is a swap file */
+	_Atomic int swap_fd;          /* for peeks; -1 until there is a swap file */
 	uint64_t losses_told;
 	uint64_t errors_told;
 
