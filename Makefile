@@ -5,11 +5,12 @@
 BUILD ?= build
 IMAGE ?= build-guest
 PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc)
 export BUILD IMAGE
 
 .NOTPARALLEL:
-.PHONY: all deps image demo check bench install format clean help
+.PHONY: all deps image demo check fuzz bench install format clean help
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j$(JOBS)
@@ -30,6 +31,9 @@ demo: deps all image
 check: deps all image
 	scripts/run-tests.sh
 
+fuzz: deps
+	tests/fuzz/fuzz.sh --seconds $(FUZZ_SECONDS)
+
 bench: deps all image
 	bench/run.sh $(BUILD)
 
@@ -49,6 +53,7 @@ help:
 	@echo 'make image      build the guest image in $(IMAGE) (root)'
 	@echo 'make demo       all of these, then four guests in a pool of half their size'
 	@echo 'make check      all of these, then every test'
+	@echo 'make fuzz       let libFuzzer at every decoder, 60 s each (FUZZ_SECONDS; needs clang)'
 	@echo 'make bench      measure'
 	@echo 'make install    install under PREFIX ($(PREFIX)); DESTDIR works'
 	@echo 'make format     clang-format all C sources'

@@ -143,7 +143,7 @@ slack() {
 	local worst=0 words='' target pct stored
 	"$top/guest/boot.sh" --mem "$mem" --run "redis-check 60000 2; guestmem --size 100M --work 0; find / -xdev -type f | head -3000 | xargs cat >/dev/null" \
 		--stay --serial "$dir/serial" --timeout 600 \
-		--wrap "$build/src/cli/memtide --socket $dir/sock run --name bench --" >"$dir/boot.log" 2>&1 &
+		--wrap "$build/src/cli/memtide --socket $dir/sock run --no-balloon --name bench --" >"$dir/boot.log" 2>&1 &
 	for _ in $(seq 300); do
 		sleep 1
 		! grep -q 'MEMTIDE-GUEST: exit' "$dir/serial" 2>/dev/null || break

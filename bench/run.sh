@@ -5,7 +5,7 @@
 #
 # usage: run.sh [BUILD DIRECTORY] [JSON FILE]
 #
-# Quick look: BENCH_PAIRS=1 BENCH_ROUNDS=1 run.sh. BENCH_ONLY="reclaim fault guest mmu" picks. Verdicts are for people to
+# Quick look: BENCH_PAIRS=1 BENCH_ROUNDS=1 run.sh. BENCH_ONLY="fault victims tax" picks. Verdicts are for people to
 # judge by the load that is printed with them: on a busy machine look at ratios and at processor time per page.
 # Exit status: 0 when every benchmark ran, whatever it measured.
 
@@ -14,7 +14,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "${1:-$(dirname "$here")/build}" && pwd)
 json=${2:-$build/bench.json}
-only=${BENCH_ONLY:-reclaim fault guest mmu}
+only=${BENCH_ONLY:-reclaim fault victims guest tax balloon mmu}
 rounds=${BENCH_ROUNDS:-5}
 status=0
 
@@ -29,8 +29,11 @@ for part in $only; do
 	case "$part" in
 	reclaim) "$here/zram.sh" "$build/bench/bench_reclaim" -r "$rounds" || status=1 ;;
 	fault) "$here/zram.sh" "$build/bench/bench_fault" -r "$rounds" || status=1 ;;
+	victims) "$build/bench/bench_victims" || status=1 ;;
 	guest) "$here/bench_guest.sh" "$build" || status=1 ;;
+	tax) "$here/idle_tax.sh" "$build" || status=1 ;;
 	mmu) "$build/bench/bench_mmu" || status=1 ;;
+	balloon) "$here/bench_balloon.sh" "$build" || status=1 ;;
 	*) echo "bench: no part '$part'" >&2; exit 2 ;;
 	esac
 done

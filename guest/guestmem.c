@@ -16,6 +16,7 @@
 #include "../tests/common/checked_page.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -106,6 +107,20 @@ static void die(const char *what, const char *detail)
 	exit(2);
 }
 
+/* Guest physical address behind @page, so that the host can be asked about it; 0 when not known. */
+static uint64_t physical(const void *page)
+{
+	uint64_t entry = 0, number = (uintptr_t)page / CP_PAGE_SIZE;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &entry, sizeof(entry), (off_t)(number * sizeof(entry))) != sizeof(entry))
+		entry = 0;
+	close(fd);
+	return (entry & ((1ull << 55) - 1)) * CP_PAGE_SIZE;
+}
+
 /* Called when @page_no is not as it should be: the first caller prints the FAIL line. */
 static void fail(uint64_t page_no, enum cp_kind kind, enum cp_verdict verdict)
 {
@@ -117,8 +132,9 @@ static void fail(uint64_t page_no, enum cp_kind kind, enum cp_verdict verdict)
 	if (atomic_exchange(&failed, true))
 		return;
 	printf("guestmem: FAIL page=%" PRIu64 " verdict=%s again=%s offset=%zu kind=%s version=%" PRIu32
-	       " phase=%s round=%u address=%p\n", page_no, cp_verdict_name(verdict), cp_verdict_name(again),
-	       offset, cp_kind_name(kind), version, phase_names[phase], round_no, (const void *)page);
+	       " phase=%s round=%u address=%p gpa=0x%" PRIx64 "\n", page_no, cp_verdict_name(verdict), cp_verdict_name(again),
+	       offset, cp_kind_name(kind), version, phase_names[phase], round_no, (const void *)page,
+	       physical(page));
 }
 
 static void fill(uint64_t page_no)

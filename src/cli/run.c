@@ -28,6 +28,8 @@ static const char run_help[] =
 	"  --limit SIZE          most machine memory it may hold (no limit)\n"
 	"  --shares SHARES       low, normal, high or a number: weight in contention (normal)\n"
 	"  --share-group NAME    share equal pages only with VMs of this group\n"
+	"  --qmp PATH            a QMP socket the VMM serves and nobody else uses (one is added)\n"
+	"  --no-balloon          add neither balloon nor QMP socket to QEMU's command line\n"
 	"  --attach-timeout SEC  stop the VMM if it is not under management by then (10)\n"
 	"  --verbose             say what is done\n";
 
@@ -69,7 +71,26 @@ static int run_validate(const struct cli_verb *verb, struct run_options *o)
 		return cli_usage(verb, "--reservation %s is more than --limit %s",
 				 mt_size_text(o->reservation_bytes, a),
 				 mt_size_text(o->limit_bytes, b));
+	if (o->qmp && o->no_balloon)
+		return cli_usage(verb, "--qmp is for the balloon, and --no-balloon leaves it out");
 	return run_shares(verb, o);
+}
+
+/* The VMM makes the socket, perhaps after it has changed its directory. */
+static int run_qmp_path(const struct cli_verb *verb, struct run_options *o)
+{
+	char here[PATH_MAX] = "";
+	int length;
+
+	if (!o->qmp)
+		return 0;
+	if (o->qmp[0] != '/' && !getcwd(here, sizeof(here)))
+		return cli_failed(verb, "--qmp: the working directory: %s", strerror(errno));
+	length = snprintf(o->qmp_path, sizeof(o->qmp_path), "%s%s%s", here, here[0] ? "/" : "",
+			  o->qmp);
+	if (length >= (int)sizeof(o->qmp_path))
+		return cli_failed(verb, "--qmp: '%.40s...' is too long for a socket", o->qmp);
+	return 0;
 }
 
 /* Locked guest memory can't be taken away; QEMU does that when told so. */
@@ -107,11 +128,39 @@ static int run_prepare(const struct cli_verb *verb, struct run_options *o)
 		cli_failed(verb,
 			   "warning: mem-lock=on: locked guest memory can't be overcommitted; "
 			   "leave it out of the VMM's command line");
+	qemu_look(o->vmm_path, o->vmm_argv, &o->look);
 	run_say(o, "VMM %s%s", o->vmm_path,
 		kind == VMM_SCRIPT
 			? " (a script; whether its VMM can be managed shows when it runs)"
 			: "");
 	run_say(o, "preloading %s", o->preload);
+	return run_qmp_path(verb, o);
+}
+
+/* Puts at the end of QEMU's command line what it lacks for ballooning, and says so. */
+static int run_extend(const struct cli_verb *verb, struct run_options *o)
+{
+	const char *config = NULL;
+	struct mt_err err = {0};
+
+	if (!o->look.is_qemu || o->no_balloon)
+		return 0;
+	if (!o->qmp && o->qmp_path[0]) {
+		if (qemu_write_config(o->qmp_path, o->qmp_config, sizeof(o->qmp_config), &err))
+			cli_failed(verb, "warning: no QMP socket, so no ballooning: %s", err.msg);
+		else
+			config = o->qmp_config;
+	}
+	o->vmm_argv = qemu_extend(o->vmm_argv, o->look.balloon, config);
+	if (!o->vmm_argv)
+		return cli_failed(verb, "out of memory");
+	if (o->look.balloon)
+		run_say(o, "added -device %s", o->look.balloon);
+	else
+		run_say(o, "no balloon added: %s",
+			o->look.has_balloon ? "there is one" : o->look.why);
+	if (config)
+		run_say(o, "added -readconfig %s (QMP at %s)", config, o->qmp_path);
 	return 0;
 }
 
@@ -131,9 +180,26 @@ static struct json_object *run_request(const struct run_options *o)
 	json_object_object_add(request, "limit_bytes",
 			       json_object_new_int64((int64_t)o->limit_bytes));
 	json_object_object_add(request, "shares", shares);
+	if (o->qmp_path[0])
+		json_object_object_add(request, "qmp", json_object_new_string(o->qmp_path));
+	else if (o->look.is_qemu && !o->no_balloon)
+		json_object_object_add(request, "qmp_new", json_object_new_boolean(true));
 	json_object_object_add(request, "share_group",
 			       json_object_new_string(o->share_group ? o->share_group : ""));
 	return request;
+}
+
+/* Where the daemon wants QEMU's QMP socket. An older one says nothing. */
+static void run_qmp_answer(const struct cli_verb *verb, struct run_options *o,
+			   struct json_object *answer)
+{
+	const char *path = json_object_get_string(json_object_object_get(answer, "qmp"));
+	const char *why = json_object_get_string(json_object_object_get(answer, "qmp_why"));
+
+	if (path && path[0] == '/' && strlen(path) < sizeof(o->qmp_path))
+		snprintf(o->qmp_path, sizeof(o->qmp_path), "%s", path);
+	else if (why)
+		cli_failed(verb, "warning: no QMP socket, so no ballooning: %s", why);
 }
 
 static int run_register(const struct cli_verb *verb, struct run_options *o, struct client *client)
@@ -158,6 +224,7 @@ static int run_register(const struct cli_verb *verb, struct run_options *o, stru
 				  "one version?");
 	}
 	snprintf(o->token, sizeof(o->token), "%s", token);
+	run_qmp_answer(verb, o, answer);
 	json_object_put(answer);
 	run_say(o, "VM '%s' is known to memtided %s (pid %d)", o->name, client->daemon_version,
 		(int)client->daemon_pid);
@@ -181,6 +248,8 @@ static int run_with_daemon(const struct cli *cli, const struct cli_verb *verb,
 		return cli_failed(verb, "%s", err.msg);
 	rc = run_register(verb, o, &client);
 	if (!rc)
+		rc = run_extend(verb, o);
+	if (!rc)
 		rc = run_watched(verb, o, &client);
 	client_close(&client);
 	return rc;
@@ -195,6 +264,8 @@ static int run_run(struct cli *cli, const struct cli_verb *verb, int argc, char 
 				       {"shares", 0, CLI_OPT_TEXT, &o.shares},
 				       {"share-group", 0, CLI_OPT_TEXT, &o.share_group},
 				       {"attach-timeout", 0, CLI_OPT_SECONDS, &o.attach_timeout_ms},
+				       {"qmp", 0, CLI_OPT_TEXT, &o.qmp},
+				       {"no-balloon", 0, CLI_OPT_FLAG, &o.no_balloon},
 				       {"verbose", 'v', CLI_OPT_FLAG, &o.verbose},
 				       {0}};
 	int first, rc = cli_options(cli, verb, opts, true, argc, argv, &first);

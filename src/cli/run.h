@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/qemu.h"
 
 #include <limits.h>
 
@@ -18,6 +19,11 @@ struct run_options {
 	const char *share_group;
 	uint64_t attach_timeout_ms;
 	bool verbose;
+	bool no_balloon;
+	const char *qmp;    /* of the user's own; NULL: none */
+	char qmp_path[128]; /* absolute, of whoever; empty: none */
+	char qmp_config[160];
+	struct qemu_look look;
 	char **vmm_argv;
 	char vmm_path[PATH_MAX];
 	char preload[PATH_MAX];

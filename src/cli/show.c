@@ -68,7 +68,8 @@ static void show_memory(struct json_object *vm)
 		{"activewrite", "written", "guest memory it writes to, estimated"},
 		{"granted", "granted", "guest pages that are backed, or need no backing"},
 		{"consumed", "consumed", "machine memory behind guest pages"},
-		{"vmmemctl", "given up", "by the guest (balloon, free pages)"},
+		{"vmmemctl", "balloon", "given up by the guest when asked to"},
+		{"reportedFree", "reported free", "given up by the guest by itself"},
 		{"zipHeld", "zip store", "machine memory of the compressed pages"},
 		{"zipSaved", "zip saved", "by compression"},
 		{"swapSpace", "swap file", "its size"},
@@ -78,9 +79,41 @@ static void show_memory(struct json_object *vm)
 
 	printf("\nMemory\n");
 	for (size_t i = 0; i < MT_ARRAY_SIZE(rows); i++)
-		printf("  %-12s %7s  %s\n", rows[i].label, field_size(vm, rows[i].name, size),
+		printf("  %-13s %7s  %s\n", rows[i].label, field_size(vm, rows[i].name, size),
 		       rows[i].meaning);
 	show_regions(vm);
+}
+
+/* The guest's own view, under the names that "virsh dommemstat" uses. */
+static void show_guest(struct json_object *vm)
+{
+	static const struct {
+		const char *name, *meaning;
+	} rows[] = {
+		{"actual", "what the balloon leaves it"},
+		{"available", "what its kernel manages"},
+		{"usable", "what it can use without swapping"},
+		{"unused", "free"},
+		{"disk_caches", "caches of its disks"},
+		{"swap_in", "read from its own swap space"},
+		{"swap_out", "written there"},
+	};
+	struct json_object *guest = json_object_object_get(vm, "guest");
+	char text[MT_SIZE_TEXT_MAX], word[FIELD_TEXT_MAX], most[MT_SIZE_TEXT_MAX];
+
+	printf("\nGuest\n  balloon      %s", field_text(vm, "balloon", word)[0] ? word : "none");
+	if (guest)
+		printf(", steered to %s, at most %s", field_size(vm, "vmmemctltarget", text),
+		       field_size(vm, "vmmemctlmax", most));
+	putchar('\n');
+	if (!guest || json_object_get_boolean(json_object_object_get(guest, "stale"))) {
+		printf("  it does not report about its memory\n");
+		return;
+	}
+	for (size_t i = 0; i < MT_ARRAY_SIZE(rows); i++)
+		if (json_object_object_get(guest, rows[i].name))
+			printf("  %-12s %7s  %s\n", rows[i].name,
+			       field_size(guest, rows[i].name, text), rows[i].meaning);
 }
 
 static void show_pages(struct json_object *vm)
@@ -151,6 +184,7 @@ static int show_run(struct cli *cli, const struct cli_verb *verb, int argc, char
 	} else {
 		show_identity(vm);
 		show_memory(vm);
+		show_guest(vm);
 		show_pages(vm);
 		show_events(vm);
 	}

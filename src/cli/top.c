@@ -74,6 +74,8 @@ static const struct top_column vm_columns[] = {
 	{"Decompressed MBytes/sec", "zipout", TOP_PAGES_S},
 	{"Faults/sec", NULL, TOP_FAULTS_S},
 	{"Fault 99th Percentile Microseconds", "faultP99", TOP_US},
+	{"Memctl Target MBytes", "vmmemctltarget", TOP_MB},
+	{"Memctl Max MBytes", "vmmemctlmax", TOP_MB},
 };
 
 static double top_seconds(void)

@@ -2,6 +2,8 @@
 /* balance.c - one round of balancing; see balance.h */
 #include "host/balance.h"
 #include "base/size.h"
+#include "host/balance_balloon.h"
+#include "host/balloon.h"
 #include "host/monitor_link.h"
 #include "host/monitor_region.h"
 #include "host/state_file.h"
@@ -38,7 +40,7 @@ uint64_t mt_balance_gap_pages(uint64_t grant_pages)
 
 /* What a VM holds, the room that its monitor keeps for faults included: it must not be asked to
  * give that up. Until it has told us, all it may. */
-static uint64_t balance_held(const struct mt_vmrec *vm)
+uint64_t mt_balance_held(const struct mt_vmrec *vm)
 {
 	uint64_t grant = mt_account_pages(vm->account);
 
@@ -48,7 +50,7 @@ static uint64_t balance_held(const struct mt_vmrec *vm)
 }
 
 /* Guest pages with contents, wherever they are. */
-static uint64_t balance_used(const struct mt_vmrec *vm)
+uint64_t mt_balance_used(const struct mt_vmrec *vm)
 {
 	const uint64_t *c = vm->stats;
 	uint64_t empty = c[MT_C_UNTOUCHED] + c[MT_C_RELEASED] + c[MT_C_ZERO];
@@ -92,9 +94,9 @@ static struct mt_sched_vm balance_vm(const struct mt_server *server, const struc
 		.shares = mt_vm_shares(vm),
 		.active_pages = mt_active_pages(&vm->touched, policy.memsize_pages,
 						server->sched_config.sample_active_pct_min),
-		.used_pages = balance_used(vm),
-		.held_pages = balance_held(vm),
-		.pressing = vm->pressing,
+		.used_pages = mt_balance_used(vm),
+		.held_pages = mt_balance_held(vm),
+		.pressing = vm->pressing || mt_balloon_guest_short(vm),
 		.target_pages = vm->target_pages};
 }
 
@@ -117,14 +119,21 @@ static void balance_target_event(struct mt_server *server, struct mt_vmrec *vm,
 static void balance_set_target(struct mt_server *server, struct mt_vmrec *vm,
 			       const struct mt_sched_vm *decided)
 {
-	union mt_wire_msg msg;
-
 	vm->target_pages = decided->target_pages;
 	vm->blocked = decided->blocked;
+	vm->decided_pages = decided->steer_pages;
+	vm->limited = decided->reason.why == MT_WHY_LIMIT;
 	balance_target_event(server, vm, &decided->reason);
-	if (vm->target_known && vm->steer_pages == decided->steer_pages)
+}
+
+void mt_balance_steer(struct mt_vmrec *vm)
+{
+	uint64_t steer = mt_balance_soften(vm);
+	union mt_wire_msg msg;
+
+	if (!vm->link || (vm->target_known && vm->steer_pages == steer))
 		return;
-	vm->steer_pages = decided->steer_pages;
+	vm->steer_pages = steer;
 	vm->target_known = true;
 	mt_wire_init(&msg, MT_WIRE_TARGET, 0);
 	msg.target.pages = vm->steer_pages;
@@ -162,6 +171,9 @@ static void balance_targets(struct mt_server *server, const struct mt_sched_host
 	for (unsigned int i = 0; i < server->vm_count; i++)
 		if (server->vms[i]->link)
 			balance_set_target(server, server->vms[i], &server->sched_vms[count++]);
+	mt_balance_balloons(server, host, &decision);
+	for (unsigned int i = 0; i < server->vm_count; i++)
+		mt_balance_steer(server->vms[i]);
 }
 
 static int balance_by_deadline(const void *a, const void *b)
@@ -296,7 +308,8 @@ static bool balance_short(const struct mt_vmrec *vm)
 
 	if (!vm->link || vm->link->broken || grant >= goal)
 		return false;
-	return vm->pressing || grant < MT_MIN(goal, balance_held(vm) + MT_SCHED_GROWTH_MIN_PAGES);
+	return vm->pressing ||
+	       grant < MT_MIN(goal, mt_balance_held(vm) + MT_SCHED_GROWTH_MIN_PAGES);
 }
 
 /* Whoever is short makes the next decision one that takes from those above their targets; the first

@@ -25,6 +25,15 @@ void mt_balance_again(struct mt_server *server);
 /** mt_balance_run() - do what is due. Return: was anything? */
 bool mt_balance_run(struct mt_server *server);
 
+/** mt_balance_steer() - tell @vm's monitor where to go, if that has changed */
+void mt_balance_steer(struct mt_vmrec *vm);
+
+/** mt_balance_held() - what @vm holds, the room that its monitor keeps for faults included */
+uint64_t mt_balance_held(const struct mt_vmrec *vm);
+
+/** mt_balance_used() - guest pages with contents, wherever they are */
+uint64_t mt_balance_used(const struct mt_vmrec *vm);
+
 /** mt_balance_gap_pages() - room that a monitor with this grant keeps free for faults, about */
 uint64_t mt_balance_gap_pages(uint64_t grant_pages);
 

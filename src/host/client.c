@@ -5,6 +5,8 @@
 #include "host/control_api.h"
 #include "host/json_out.h"
 #include "host/registry.h"
+#include "host/rights.h"
+#include "sys/sock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -205,7 +207,7 @@ static void client_on_event(void *ctx, uint32_t events)
 		client->broken = true;
 }
 
-static int client_new(struct mt_server *server, int fd)
+static int client_new(struct mt_server *server, int fd, uid_t uid)
 {
 	struct mt_client *client = calloc(1, sizeof(*client));
 
@@ -213,6 +215,7 @@ static int client_new(struct mt_server *server, int fd)
 		return -ENOMEM;
 	client->server = server;
 	client->fd = fd;
+	client->uid = uid;
 	client->source = mt_loop_add(server->loop, fd, EPOLLIN, client_on_event, client);
 	if (!client->source) {
 		free(client);
@@ -239,6 +242,8 @@ void mt_client_accept(struct mt_server *server)
 	for (;;) {
 		MT_AUTO_CLOSE int fd =
 			accept4(server->control_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		pid_t pid = 0;
+		uid_t uid = 0;
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
 			mt_server_pause_accept(server, CLIENT_ACCEPT_PAUSE_NS);
@@ -246,9 +251,11 @@ void mt_client_accept(struct mt_server *server)
 		}
 		if (fd < 0)
 			return;
-		if (server->client_count >= MT_CLIENTS_MAX)
+		if (mt_sock_peer(fd, &pid, &uid))
+			continue;
+		if (server->client_count >= MT_CLIENTS_MAX || !mt_rights_client_fits(server, uid))
 			client_turn_away(fd);
-		else if (!client_new(server, fd))
+		else if (!client_new(server, fd, uid))
 			mt_steal_fd(&fd);
 	}
 }
@@ -332,10 +339,13 @@ static void client_follow(struct mt_client *client)
 	}
 	while (client->event_last < mt_events_last(events) &&
 	       client_unsent(client) < CLIENT_OUT_HIGH && !client->broken) {
-		struct json_object *line = json_object_new_object();
+		const struct mt_event *event = mt_events_get(events, ++client->event_last);
+		struct json_object *line;
 
-		json_object_object_add(line, "event",
-				       mt_json_event(mt_events_get(events, ++client->event_last)));
+		if (!mt_rights_event(client, event))
+			continue;
+		line = json_object_new_object();
+		json_object_object_add(line, "event", mt_json_event(event));
 		mt_client_answer(client, line);
 	}
 }

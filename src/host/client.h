@@ -16,6 +16,7 @@
 struct mt_client {
 	struct mt_server *server;
 	int fd;
+	uid_t uid;
 	struct mt_source *source;
 	bool broken;
 	bool eof; /* sends no more; goes when all is answered */

@@ -62,6 +62,22 @@ static int config_set_swap_dir(struct mt_config *config, const char *value, stru
 	return config_path("swap-dir", value, config->swap_dir, err);
 }
 
+static int config_set_group(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	if (!value[0] || strlen(value) >= sizeof(config->group))
+		return mt_err_set(err, -EINVAL, "group: the name is empty or too long");
+	snprintf(config->group, sizeof(config->group), "%s", value);
+	return 0;
+}
+
+static int config_set_sandbox(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	if (strcmp(value, "on") && strcmp(value, "off"))
+		return mt_err_set(err, -EINVAL, "sandbox: '%.40s' is neither on nor off", value);
+	config->sandbox = !strcmp(value, "on");
+	return 0;
+}
+
 static int config_set_zip(struct mt_config *config, const char *value, struct mt_err *err)
 {
 	return config_number("zip-max-pct", value, 0, 100, &config->zip_max_pct, err);
@@ -89,6 +105,21 @@ static int config_set_region_wait(struct mt_config *config, const char *value, s
 	return config_number("region-wait-ms", value, 1, 3600000, &config->region_wait_ms, err);
 }
 
+static int config_set_qmp_timeout(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	return config_number("qmp-timeout-ms", value, 1, 3600000, &config->qmp_timeout_ms, err);
+}
+
+static int config_set_qmp_retry(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	return config_number("qmp-retry-ms", value, 1, 60000, &config->qmp_retry_ms, err);
+}
+
+static int config_set_poll(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	return config_number("balloon-poll-ms", value, 1, 60000, &config->balloon_poll_ms, err);
+}
+
 static const struct config_key {
 	const char *name;
 	config_set_fn *set;
@@ -96,10 +127,15 @@ static const struct config_key {
 	{"pool", config_set_pool},
 	{"socket", config_set_socket},
 	{"swap-dir", config_set_swap_dir},
+	{"group", config_set_group},
+	{"sandbox", config_set_sandbox},
 	{"zip-max-pct", config_set_zip},
 	{"own", config_set_own},
 	{"check-timeout-ms", config_set_check_timeout},
 	{"region-wait-ms", config_set_region_wait},
+	{"qmp-timeout-ms", config_set_qmp_timeout},
+	{"qmp-retry-ms", config_set_qmp_retry},
+	{"balloon-poll-ms", config_set_poll},
 };
 
 static bool config_key_is(const char *name, const char *key)
@@ -116,8 +152,12 @@ void mt_config_init(struct mt_config *config)
 	*config = (struct mt_config){.socket = MT_CONFIG_SOCKET,
 				     .swap_dir = MT_CONFIG_SWAP_DIR,
 				     .own_bytes = CONFIG_OWN_BYTES,
+				     .sandbox = true,
 				     .zip_max_pct = 10,
 				     .check_timeout_ms = 30000,
+				     .qmp_timeout_ms = 5000,
+				     .qmp_retry_ms = 250,
+				     .balloon_poll_ms = 1000,
 				     .region_wait_ms = 10000};
 	mt_sched_config_init(&config->sched);
 }

@@ -15,15 +15,21 @@
 #include <limits.h>
 
 #define MT_CONFIG_SOCKET   "/run/memtide/control.sock"
+#define MT_CONFIG_GROUP    "memtide"
 #define MT_CONFIG_SWAP_DIR "/var/lib/memtide/swap"
 
 struct mt_config {
 	char socket[PATH_MAX];
 	char swap_dir[PATH_MAX];
+	char group[64];      /* whose members may connect; empty: MT_CONFIG_GROUP if there is one */
 	uint64_t pool_bytes; /* 0: auto */
 	uint64_t own_bytes;  /* the daemon's own part of the pool */
+	bool sandbox;        /* only the system calls it needs, see sandbox.h */
 	uint32_t zip_max_pct;
 	uint32_t check_timeout_ms;
+	uint32_t qmp_timeout_ms;  /* for an answer */
+	uint32_t qmp_retry_ms;    /* first pause after a fault */
+	uint32_t balloon_poll_ms; /* between two looks at a busy balloon */
 	struct mt_sched_config sched;
 	uint32_t region_wait_ms; /* how long a starting VM waits for others to return memory */
 };

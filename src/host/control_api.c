@@ -3,7 +3,10 @@
 #include "host/control_api.h"
 #include "host/json_out.h"
 #include "host/monitor_link.h"
+#include "host/qmp_dir.h"
 #include "host/registry.h"
+#include "host/rights.h"
+#include "sys/sock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -93,6 +96,9 @@ static int control_find_vm(struct mt_client *client, struct json_object *request
 	if (!name)
 		return mt_err_set(err, -EINVAL, "the request names no VM; give \"vm\"");
 	*ret_vm = mt_registry_find(client->server, name);
+	/* What is not his to see is not there. */
+	if (*ret_vm && !mt_rights_vm(client, *ret_vm))
+		*ret_vm = NULL;
 	if (!*ret_vm)
 		return mt_err_set(err, -ENOENT, "there is no VM '%.63s'; 'memtide list' shows all",
 				  name);
@@ -127,11 +133,40 @@ static int control_vm_settings(const struct mt_server *server, struct json_objec
 	return 0;
 }
 
+/*
+ * QMP comes by a socket that is there ("qmp") or one to be made ("qmp_new"). Without a directory
+ * for it a VM runs all the same.
+ */
+static int control_vm_qmp(struct mt_client *client, struct json_object *request,
+			  char ret_path[static MT_QMP_PATH_MAX], struct json_object *answer,
+			  struct mt_err *err)
+{
+	struct json_object *fresh = NULL;
+	struct mt_err why = {0};
+	const char *path;
+	int rc = mt_control_text(request, "qmp", &path, err);
+
+	if (!rc && path && path[0]) {
+		rc = mt_qmp_path_check(path, err);
+		if (!rc)
+			snprintf(ret_path, MT_QMP_PATH_MAX, "%s", path);
+	}
+	if (rc || ret_path[0] || !json_object_object_get_ex(request, "qmp_new", &fresh) ||
+	    !json_object_get_boolean(fresh))
+		return rc;
+	if (mt_qmp_dir_make(client->server, client->uid, ret_path, &why)) {
+		ret_path[0] = '\0';
+		json_object_object_add(answer, "qmp_why", json_object_new_string(why.msg));
+	}
+	json_object_object_add(answer, "qmp", json_object_new_string(ret_path));
+	return 0;
+}
+
 static int control_vm_create(struct mt_client *client, struct json_object *request,
 			     struct json_object *answer, struct mt_err *err)
 {
 	struct mt_server *server = client->server;
-	char token[MT_WIRE_TOKEN_MAX];
+	char token[MT_WIRE_TOKEN_MAX], qmp_path[MT_QMP_PATH_MAX] = "";
 	struct mt_vm_settings settings;
 	struct mt_vmrec *vm = NULL;
 	const char *name;
@@ -140,16 +175,37 @@ static int control_vm_create(struct mt_client *client, struct json_object *reque
 	if (!rc)
 		rc = control_vm_settings(server, request, &settings, err);
 	if (!rc)
+		rc = mt_rights_create(client, &settings, err);
+	if (!rc)
 		rc = mt_random_token(token, err);
 	if (!rc)
-		rc = mt_registry_add(server, name ? name : "", &settings, &vm, err);
+		rc = control_vm_qmp(client, request, qmp_path, answer, err);
 	if (rc)
 		return rc;
+	rc = mt_registry_add(server, name ? name : "", &settings, &vm, err);
+	if (rc) {
+		mt_qmp_dir_remove(server, qmp_path);
+		return rc;
+	}
+	memcpy(vm->qmp_path, qmp_path, sizeof(qmp_path));
 	memcpy(vm->token, token, sizeof(token));
 	vm->creator = client;
+	vm->owner = client->uid;
+	vm->owner_known = true;
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "created; waiting for its VMM");
 	json_object_object_add(answer, "token", json_object_new_string(token));
 	return 0;
+}
+
+static struct json_object *control_vms(const struct mt_client *client)
+{
+	struct json_object *vms = json_object_new_array();
+	const struct mt_server *server = client->server;
+
+	for (unsigned int i = 0; i < server->vm_count; i++)
+		if (mt_rights_vm(client, server->vms[i]))
+			json_object_array_add(vms, mt_json_vm(server->vms[i]));
+	return vms;
 }
 
 static int control_list(struct mt_client *client, struct json_object *request,
@@ -157,7 +213,7 @@ static int control_list(struct mt_client *client, struct json_object *request,
 {
 	(void)request;
 	(void)err;
-	json_object_object_add(answer, "vms", mt_json_vms(client->server));
+	json_object_object_add(answer, "vms", control_vms(client));
 	json_object_object_add(answer, "host", mt_json_host(client->server));
 	return 0;
 }
@@ -191,14 +247,16 @@ static int control_set(struct mt_client *client, struct json_object *request,
 
 	json_object_object_get_ex(request, "host", &host);
 	if (json_object_get_boolean(host)) {
-		rc = mt_control_set_host(client->server, request, err);
+		rc = mt_rights_host(client, err);
+		if (!rc)
+			rc = mt_control_set_host(client->server, request, err);
 		if (!rc)
 			json_object_object_add(answer, "host", mt_json_host(client->server));
 		return rc;
 	}
 	rc = control_find_vm(client, request, &vm, err);
 	if (!rc)
-		rc = mt_control_set_vm(client->server, vm, request, err);
+		rc = mt_control_set_vm(client, vm, request, err);
 	if (!rc)
 		json_object_object_add(answer, "vm", mt_json_vm(vm));
 	return rc;
@@ -219,7 +277,8 @@ static int control_events(struct mt_client *client, struct json_object *request,
 	list = json_object_new_array();
 	for (uint64_t id = MT_MAX((uint64_t)after + 1, mt_events_first(events));
 	     id <= mt_events_last(events); id++)
-		json_object_array_add(list, mt_json_event(mt_events_get(events, id)));
+		if (mt_rights_event(client, mt_events_get(events, id)))
+			json_object_array_add(list, mt_json_event(mt_events_get(events, id)));
 	json_object_object_add(answer, "events", list);
 	if (json_object_object_get_ex(request, "follow", &value) &&
 	    json_object_get_boolean(value)) {

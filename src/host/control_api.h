@@ -23,7 +23,7 @@ MT_MUST_CHECK int mt_control_shares(const char *text, struct mt_vm_settings *set
 
 /** mt_control_set_vm() - apply "settings" of @request to @vm: all of them or none; in control_set.c
  */
-MT_MUST_CHECK int mt_control_set_vm(struct mt_server *server, struct mt_vmrec *vm,
+MT_MUST_CHECK int mt_control_set_vm(struct mt_client *client, struct mt_vmrec *vm,
 				    struct json_object *request, struct mt_err *err);
 
 /** mt_control_set_host() - the same for the host */

@@ -11,6 +11,7 @@
 #include "host/monitor_hello.h"
 #include "host/monitor_region.h"
 #include "host/registry.h"
+#include "host/rights.h"
 #include "host/state_file.h"
 
 #include <errno.h>
@@ -100,9 +101,10 @@ static int set_read(struct json_object *settings, struct mt_vm_settings *fresh, 
 	return 0;
 }
 
-int mt_control_set_vm(struct mt_server *server, struct mt_vmrec *vm, struct json_object *request,
+int mt_control_set_vm(struct mt_client *client, struct mt_vmrec *vm, struct json_object *request,
 		      struct mt_err *err)
 {
+	struct mt_server *server = client->server;
 	struct mt_vm_settings fresh = vm->settings;
 	struct json_object *settings = NULL;
 	char text[MT_WIRE_TEXT_MAX - 64];
@@ -110,6 +112,8 @@ int mt_control_set_vm(struct mt_server *server, struct mt_vmrec *vm, struct json
 
 	if (!rc)
 		rc = set_read(settings, &fresh, err);
+	if (!rc)
+		rc = mt_rights_change(client, &vm->settings, &fresh, err);
 	if (!rc)
 		rc = mt_registry_check_settings(server, vm, &fresh, err);
 	/* less is guaranteed: more may have to be swapped */

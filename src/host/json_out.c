@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* json_out.c - records as JSON; see json_out.h and docs/protocol.md */
 #include "host/json_out.h"
+#include "host/balloon.h"
 #include "sys/swap_file.h"
 
 #include <stdio.h>
@@ -101,13 +102,15 @@ static struct json_sums json_sums_of(const struct mt_vmrec *vm)
 {
 	const uint64_t *c = vm->stats;
 	struct json_sums s = {0};
+	uint64_t ballooned;
 
 	s.memsize = mt_vm_memsize_pages(vm) * KIB_PER_PAGE;
 	s.shared = (c[MT_C_ZERO] + c[MT_C_SHARED_FRAMES]) * KIB_PER_PAGE;
 	s.consumed = (c[MT_C_RESIDENT] + c[MT_C_NOMINATED]) * KIB_PER_PAGE;
 	s.granted = s.consumed + s.shared;
 	s.zero = c[MT_C_ZERO] * KIB_PER_PAGE;
-	s.vmmemctl = c[MT_C_RELEASED] * KIB_PER_PAGE;
+	s.vmmemctl =
+		(mt_balloon_size(vm, &ballooned) ? ballooned : c[MT_C_RELEASED]) * KIB_PER_PAGE;
 	s.zipped = c[MT_C_ZIPPED] * KIB_PER_PAGE;
 	s.zip_held = c[MT_C_ZIP_HELD] / 1024;
 	s.zip_saved = s.zipped > s.zip_held ? s.zipped - s.zip_held : 0;
@@ -207,16 +210,8 @@ struct json_object *mt_json_vm(const struct mt_vmrec *vm)
 	json_number(object, "activewrite",
 		    json_active(vm, &vm->written, config->sample_dirtied_pct_min));
 	json_number(object, "slack_pct", json_slack_pct(vm->stats));
+	mt_balloon_json(vm, object);
 	return object;
-}
-
-struct json_object *mt_json_vms(const struct mt_server *server)
-{
-	struct json_object *vms = json_object_new_array();
-
-	for (unsigned int i = 0; i < server->vm_count; i++)
-		json_object_array_add(vms, mt_json_vm(server->vms[i]));
-	return vms;
 }
 
 static void json_sums_add(struct json_sums *sum, const struct json_sums *vm)

@@ -16,8 +16,6 @@ struct json_object *mt_json_checked(const struct mt_wire_checked *msg);
 /** mt_json_peeked() - the answer to "peek" and "states" */
 struct json_object *mt_json_peeked(const struct mt_wire_peeked *msg);
 struct json_object *mt_json_vm(const struct mt_vmrec *vm);
-/** mt_json_vms() - array of all VMs, sorted by name */
-struct json_object *mt_json_vms(const struct mt_server *server);
 struct json_object *mt_json_host(const struct mt_server *server);
 
 #endif

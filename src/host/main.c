@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* main.c - memtided: options to settings, settings to a server */
 #include "host/config.h"
+#include "host/sandbox.h"
 #include "host/server.h"
 
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 static const char main_help[] =
 	"Usage: memtided [--pool SIZE|auto] [--socket PATH] [--swap-dir DIR] [--config FILE]\n"
-	"                [--zip-max-pct N]\n"
+	"                [--group NAME] [--zip-max-pct N]\n"
 	"\n"
 	"Shares a pool of this host's memory among virtual machines. Runs in the foreground.\n"
 	"\n"
@@ -20,21 +21,19 @@ static const char main_help[] =
 	"                    and at least 512M, of this host's memory\n"
 	"  --socket PATH     control socket (" MT_CONFIG_SOCKET "); monitors use PATH.vm\n"
 	"  --swap-dir DIR    where VMs' swap files go (" MT_CONFIG_SWAP_DIR ")\n"
+	"  --group NAME      whose members may connect besides root (" MT_CONFIG_GROUP
+	", if there)\n"
 	"  --config FILE     lines 'key = value' with these options' names; options win\n"
 	"  --zip-max-pct N   most of a VM's memory its compressed pages may take (10)\n"
 	"  --foreground      accepted; it is the only way to run\n"
 	"  --help, --version\n";
 
 static const struct option main_options[] = {
-	{"pool", required_argument, NULL, 's'},
-	{"socket", required_argument, NULL, 's'},
-	{"swap-dir", required_argument, NULL, 's'},
-	{"zip-max-pct", required_argument, NULL, 's'},
-	{"config", required_argument, NULL, 'c'},
-	{"foreground", no_argument, NULL, 'f'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'v'},
-	{NULL, 0, NULL, 0},
+	{"pool", required_argument, NULL, 's'},        {"socket", required_argument, NULL, 's'},
+	{"swap-dir", required_argument, NULL, 's'},    {"group", required_argument, NULL, 's'},
+	{"zip-max-pct", required_argument, NULL, 's'}, {"config", required_argument, NULL, 'c'},
+	{"foreground", no_argument, NULL, 'f'},        {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'v'},           {NULL, 0, NULL, 0},
 };
 
 static int main_usage(const char *message)
@@ -115,7 +114,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	server = mt_server_new(&config, &err);
-	if (!server || mt_server_run(server, &err)) {
+	if (!server || (config.sandbox && mt_sandbox_enter(&err)) || mt_server_run(server, &err)) {
 		fprintf(stderr, "memtided: %s\n", err.msg);
 		mt_server_free(server);
 		return EXIT_FAILURE;

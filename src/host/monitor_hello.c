@@ -4,8 +4,10 @@
 #include "base/cleanup.h"
 #include "base/size.h"
 #include "host/balance.h"
+#include "host/balloon.h"
 #include "host/monitor_region.h"
 #include "host/registry.h"
+#include "host/rights.h"
 #include "host/state_file.h"
 
 #include <errno.h>
@@ -32,15 +34,10 @@ void mt_monitor_send_settings_all(const struct mt_server *server)
 		mt_monitor_send_settings(server->vms[i]);
 }
 
-static bool hello_trusted(const struct mt_link *link)
-{
-	return link->uid == 0 || link->uid == geteuid();
-}
-
 static int hello_settings(const struct mt_link *link, const struct mt_wire_hello *hello,
 			  struct mt_vm_settings *ret, struct mt_err *err)
 {
-	if (!hello_trusted(link))
+	if (!mt_rights_all(link->uid))
 		return mt_err_set(
 			err, -EPERM,
 			"user %u may not register a VM by itself; start it with 'memtide run'",
@@ -164,6 +161,10 @@ static int hello_bind(struct mt_link *link, const struct mt_wire_hello *hello, s
 	}
 	link->vm = vm;
 	vm->link = link;
+	if (!vm->owner_known) {
+		vm->owner = link->uid;
+		vm->owner_known = true;
+	}
 	vm->creator = NULL;
 	vm->token[0] = '\0';
 	vm->away_event_ns = 0;
@@ -203,7 +204,20 @@ static void hello_tell(struct mt_link *link, bool again)
 			      "connected: process %d (%s)", (int)vm->pid, vm->vmm);
 }
 
-void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello)
+/* A daemon that was restarted gets the VM's swap file back, so that it can grow with the VM. */
+static void hello_swap(struct mt_link *link, int swap_fd)
+{
+	struct mt_vmrec *vm = link->vm;
+	char text[MT_WIRE_TEXT_MAX];
+	struct mt_err err = {0};
+
+	if (!vm->swap_unknown || !mt_region_swap_adopt(link->server, vm, swap_fd, &err))
+		return;
+	snprintf(text, sizeof(text), "its swap file can't grow any more: %.240s", err.msg);
+	mt_server_event_limited(link->server, &vm->rate, MT_EVENT_WARNING, vm->name, text);
+}
+
+void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello, int swap_fd)
 {
 	struct mt_vmrec *vm = NULL;
 	struct mt_err err = {0};
@@ -220,8 +234,11 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello)
 		hello_refused(link, hello, &err);
 		return;
 	}
+	if (again && swap_fd >= 0)
+		hello_swap(link, swap_fd);
 	hello_welcome(link, hello->head.serial);
 	hello_tell(link, again);
+	mt_balloon_start(link->server, vm);
 	mt_state_file_touch(link->server);
 	mt_balance_want(link->server);
 }

@@ -12,8 +12,11 @@
 
 #include "host/monitor_link.h"
 
-/** mt_monitor_hello() - WELCOME, or REFUSED and the link closes */
-void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello);
+/**
+ * mt_monitor_hello() - WELCOME, or REFUSED and the link closes
+ * @swap_fd: what it says is its swap file (borrowed), or -1
+ */
+void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello, int swap_fd);
 
 /** mt_monitor_send_settings() - tell @vm's monitor, if it is there, its settings */
 void mt_monitor_send_settings(const struct mt_vmrec *vm);

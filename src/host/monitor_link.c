@@ -5,6 +5,7 @@
 #include "host/balance.h"
 #include "host/monitor_msgs.h"
 #include "host/monitor_region.h"
+#include "host/rights.h"
 #include "sys/process.h"
 #include "sys/sock.h"
 
@@ -50,6 +51,18 @@ static void link_lost(struct mt_link *link)
 	link->broken = true;
 }
 
+/*
+ * @rc is what a send failed with. A peer that has closed may have said goodbye before: only the end
+ * of what there is to read is the end of the connection.
+ */
+static void link_send_failed(struct mt_link *link, int rc)
+{
+	if (rc == -EPIPE || rc == -ECONNRESET)
+		link->deaf = true;
+	else
+		link_lost(link);
+}
+
 static void link_queue(struct mt_link *link, const union mt_wire_msg *msg, int passed)
 {
 	struct mt_packet *packet;
@@ -81,14 +94,14 @@ void mt_link_send(struct mt_link *link, const union mt_wire_msg *msg, int passed
 {
 	int rc = -EAGAIN;
 
-	if (link->broken)
+	if (link->broken || link->deaf)
 		return;
 	if (!link->queue_head)
 		rc = mt_sock_send(link->fd, msg, msg->head.length, passed);
 	if (rc == -EAGAIN)
 		link_queue(link, msg, passed);
 	else if (rc)
-		link_lost(link);
+		link_send_failed(link, rc);
 }
 
 static void link_pop(struct mt_link *link)
@@ -110,10 +123,10 @@ static void link_flush(struct mt_link *link)
 		struct mt_packet *packet = link->queue_head;
 		int rc = mt_sock_send(link->fd, &packet->msg, packet->length, packet->passed);
 
-		if (rc == -EAGAIN)
+		if (rc == -EAGAIN && !link->deaf)
 			return;
-		if (rc)
-			link_lost(link);
+		if (rc && !link->deaf)
+			link_send_failed(link, rc);
 		link_pop(link);
 	}
 	mt_loop_want(link->source, EPOLLIN);
@@ -137,14 +150,11 @@ static bool link_receive(struct mt_link *link)
 	union mt_wire_msg msg;
 	struct mt_err err = {0};
 	unsigned int fds = 0;
-	int passed = -1;
+	MT_AUTO_CLOSE int passed = -1;
 	ssize_t got = mt_sock_recv(link->fd, &msg, sizeof(msg), &passed, &fds);
 
 	if (got == -EAGAIN)
 		return false;
-	/* monitors have no descriptors to give us */
-	if (passed >= 0)
-		close(passed);
 	/* said once when the peer closed with our messages unread; its own last ones still follow
 	 */
 	if (got == -ECONNRESET)
@@ -161,7 +171,7 @@ static bool link_receive(struct mt_link *link)
 		mt_link_break(link, "dropped: %s", err.msg);
 		return false;
 	}
-	mt_monitor_message(link, &msg);
+	mt_monitor_message(link, &msg, passed);
 	return !link->broken && !link->closing;
 }
 
@@ -196,6 +206,8 @@ static int link_new(struct mt_server *server, int fd)
 	rc = link->pidfd < 0 ? link->pidfd : mt_sock_peer(fd, &link->pid, &link->uid);
 	if (!rc && link->pid <= 0)
 		rc = -ESRCH;
+	if (!rc && !mt_rights_link_fits(server, link->uid))
+		rc = -EMFILE;
 	if (!rc) {
 		link->source = mt_loop_add(server->loop, fd, EPOLLIN, link_on_event, link);
 		rc = link->source ? 0 : -errno;

@@ -24,6 +24,8 @@ struct mt_link {
 	bool broken;
 	bool closing; /* refused: close when the queue is out */
 	bool quiet;   /* its end is no news */
+	bool deaf; /* it has closed: nothing can be sent, but what it said last is still to be read
+		    */
 	char why[MT_WIRE_TEXT_MAX];
 	uint64_t hello_by_ns;
 	struct mt_source *source;

@@ -145,7 +145,7 @@ static void msgs_bye(struct mt_link *link)
 	mt_registry_remove(link->server, link->vm, "left management");
 }
 
-void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg)
+void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int passed)
 {
 	enum mt_wire_type type = (enum mt_wire_type)msg->head.type;
 
@@ -156,7 +156,7 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg)
 	}
 	switch (type) {
 	case MT_WIRE_HELLO:
-		mt_monitor_hello(link, &msg->hello);
+		mt_monitor_hello(link, &msg->hello, passed);
 		break;
 	case MT_WIRE_REGION_ADD:
 		mt_region_add(link, &msg->region_add);

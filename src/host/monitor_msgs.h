@@ -10,7 +10,10 @@
 
 #include "host/monitor_link.h"
 
-/** mt_monitor_message() - act on a message that has passed mt_wire_check() */
-void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg);
+/**
+ * mt_monitor_message() - act on a message that has passed mt_wire_check()
+ * @passed: descriptor that came with it (borrowed), or -1
+ */
+void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int passed);
 
 #endif

@@ -8,6 +8,7 @@
 #include "sys/swap_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,6 +76,22 @@ int mt_region_swap_grow(struct mt_server *server, struct mt_vmrec *vm, uint64_t 
 		return rc;
 	}
 	vm->swap_bytes = bytes;
+	return 0;
+}
+
+int mt_region_swap_adopt(struct mt_server *server, struct mt_vmrec *vm, int fd, struct mt_err *err)
+{
+	uint64_t bytes = 0;
+	int rc = mt_swap_file_check(server->config.swap_dir, fd, &bytes, err);
+
+	if (rc)
+		return rc;
+	vm->swap_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (vm->swap_fd < 0)
+		return mt_err_set(err, -errno, "keep its descriptor: %s", strerror(errno));
+	vm->swap_bytes = bytes;
+	vm->swap_unknown = false;
+	vm->swap_passed = true;
 	return 0;
 }
 

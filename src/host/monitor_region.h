@@ -32,4 +32,8 @@ void mt_region_forget_pending(struct mt_vmrec *vm);
 MT_MUST_CHECK int mt_region_swap_grow(struct mt_server *server, struct mt_vmrec *vm,
 				      uint64_t reservation_bytes, struct mt_err *err);
 
+/** mt_region_swap_adopt() - take the swap file an earlier daemon made for @vm; @fd is borrowed */
+MT_MUST_CHECK int mt_region_swap_adopt(struct mt_server *server, struct mt_vmrec *vm, int fd,
+				       struct mt_err *err);
+
 #endif

@@ -3,7 +3,9 @@
 #include "host/registry.h"
 #include "base/size.h"
 #include "host/balance.h"
+#include "host/balloon.h"
 #include "host/monitor_link.h"
+#include "host/qmp_dir.h"
 #include "host/state_file.h"
 #include "sys/process.h"
 
@@ -232,6 +234,10 @@ void mt_registry_remove(struct mt_server *server, struct mt_vmrec *vm, const cha
 		(server->vm_count - place) * sizeof(server->vms[0]));
 	if (vm->link)
 		mt_link_forget_vm(vm->link);
+	mt_balloon_stop(vm);
+	/* VMs outlive the daemon: the next one wants it */
+	if (!server->stop)
+		mt_qmp_dir_remove(server, vm->qmp_path);
 	mt_loop_remove(vm->pidfd_source);
 	if (vm->pidfd >= 0)
 		close(vm->pidfd);

@@ -2,9 +2,11 @@
 /* server.c - start, loop, sweep, end; see server.h */
 #include "host/server.h"
 #include "host/balance.h"
+#include "host/balloon.h"
 #include "host/client.h"
 #include "host/monitor_link.h"
 #include "host/monitor_region.h"
+#include "host/qmp_dir.h"
 #include "host/registry.h"
 #include "host/state_file.h"
 #include "base/size.h"
@@ -14,6 +16,7 @@
 #include "sys/uffd_device.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
@@ -136,6 +139,7 @@ static void server_expire(struct mt_server *server)
 	mt_region_expire(server);
 	mt_registry_expire(server);
 	mt_client_expire(server);
+	mt_balloon_expire(server);
 	mt_state_file_expire(server);
 	server_expire_pause(server);
 }
@@ -196,6 +200,22 @@ static int server_socket_dir(const char *socket_path, struct mt_err *err)
 	return 0;
 }
 
+/* Who may connect: root, and a group. A group that was not asked for by name may be missing. */
+static int server_give_group(const struct mt_config *config, const char *path, struct mt_err *err)
+{
+	const char *name = config->group[0] ? config->group : MT_CONFIG_GROUP;
+	const struct group *group = getgrnam(name);
+
+	if (!group && config->group[0])
+		return mt_err_set(err, -ENOENT,
+				  "there is no group '%s'; create it or name another with --group",
+				  name);
+	if (group && chown(path, (uid_t)-1, group->gr_gid) && config->group[0])
+		return mt_err_set(err, -errno, "give '%s' to group '%s': %s", path, name,
+				  strerror(errno));
+	return 0;
+}
+
 static int server_listen(struct mt_server *server, struct mt_err *err)
 {
 	const char *path = server->config.socket;
@@ -214,7 +234,8 @@ static int server_listen(struct mt_server *server, struct mt_err *err)
 	if (rc < 0)
 		return rc;
 	server->vm_fd = rc;
-	return 0;
+	rc = server_give_group(&server->config, path, err);
+	return rc ? rc : server_give_group(&server->config, server->vm_path, err);
 }
 
 static int server_sources(struct mt_server *server, struct mt_err *err)
@@ -255,7 +276,11 @@ static int server_start(struct mt_server *server, struct mt_err *err)
 		rc = server_listen(server, err);
 	if (!rc)
 		rc = server_sources(server, err);
-	return rc ? rc : mt_state_file_load(server, err);
+	if (!rc)
+		rc = mt_state_file_load(server, err);
+	if (!rc)
+		mt_qmp_dir_sweep(server);
+	return rc;
 }
 
 struct mt_server *mt_server_new(const struct mt_config *config, struct mt_err *err)

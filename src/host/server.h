@@ -57,6 +57,7 @@ struct mt_server {
 	struct mt_sched_vm sched_vms[MT_VMS_MAX]; /* of the round under way */
 	struct mt_ent_vm sched_work[MT_VMS_MAX];
 	bool balance_due;
+	bool paging;          /* the state asks for compression and swap, whatever balloons do */
 	bool balance_waiting; /* a VM below its target, or a new one, needs what others hold */
 
 	uint64_t deadline_ns;      /* next time something may have to be given up; may be early */

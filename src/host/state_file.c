@@ -5,16 +5,17 @@
  *	memtide-state 1
  *	@Mem.IdleTax 50		a setting of the host that was changed live; no VM's name has an @
  *	name pid start grant memsize reservation limit target_max shares shares_per_mib zip_max_pct
- *group
+ *group qmp
  *
  * grant and memsize in pages, start in clock ticks since boot, the rest as in its settings ("-"
- * for no group). No fsync: what must survive is the daemon, not the host, whose end is also the
- *VMs'.
+ * for no group), and the path of its QMP socket to the end of the line ("-" or nothing: none). No
+ *fsync: what must survive is the daemon, not the host, whose end is also the VMs'.
  */
 #include "host/state_file.h"
 #include "base/cleanup.h"
 #include "base/size.h"
 #include "host/balance.h"
+#include "host/qmp_dir.h"
 #include "host/registry.h"
 #include "sys/process.h"
 
@@ -53,10 +54,11 @@ static void state_print(FILE *file, const struct mt_vmrec *vm, uint64_t record)
 
 	fprintf(file,
 		"%s %d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
-		" %" PRIu64 " %u %u %s\n",
+		" %" PRIu64 " %u %u %s %s\n",
 		vm->name, (int)vm->pid, vm->start_ticks, record, mt_vm_memsize_pages(vm),
 		s->reservation_bytes, s->limit_bytes, s->target_max_bytes, s->shares,
-		s->shares_per_mib, s->zip_max_pct, s->share_group[0] ? s->share_group : "-");
+		s->shares_per_mib, s->zip_max_pct, s->share_group[0] ? s->share_group : "-",
+		vm->qmp_path[0] ? vm->qmp_path : "-");
 }
 
 /* Settings that differ from what the configuration says. */
@@ -202,6 +204,7 @@ void mt_state_file_finish(struct mt_server *server)
 struct state_line {
 	char name[MT_WIRE_NAME_MAX];
 	char group[MT_WIRE_NAME_MAX];
+	char qmp_path[MT_QMP_PATH_MAX];
 	int pid;
 	uint64_t start_ticks;
 	uint64_t grant_pages;
@@ -217,15 +220,18 @@ static bool state_parse(const char *text, struct state_line *line)
 	memset(line, 0, sizeof(*line));
 	count = sscanf(text,
 		       "%63s %d %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-		       " %" SCNu64 " %" SCNu64 " %u %u %63s",
+		       " %" SCNu64 " %" SCNu64 " %u %u %63s %107[^\n]",
 		       line->name, &line->pid, &line->start_ticks, &line->grant_pages,
 		       &line->memsize_pages, &s->reservation_bytes, &s->limit_bytes,
 		       &s->target_max_bytes, &s->shares, &s->shares_per_mib, &s->zip_max_pct,
-		       line->group);
-	if (count != 12 || !mt_wire_name_ok(line->name) || line->pid <= 0 ||
+		       line->group, line->qmp_path);
+	/* a daemon from before QMP left 12 */
+	if (count < 12 || !mt_wire_name_ok(line->name) || line->pid <= 0 ||
 	    line->grant_pages > MT_POLICY_MAX || line->memsize_pages > MT_VM_PAGES_MAX ||
 	    s->zip_max_pct > 100)
 		return false;
+	if (mt_qmp_path_check(line->qmp_path, NULL))
+		line->qmp_path[0] = '\0';
 	if (strcmp(line->group, "-"))
 		snprintf(s->share_group, sizeof(s->share_group), "%s", line->group);
 	return true;
@@ -273,6 +279,7 @@ static void state_adopt(struct mt_server *server, const struct state_line *line)
 			      "not taken over from the earlier daemon: %s", err.msg);
 		return;
 	}
+	memcpy(vm->qmp_path, line->qmp_path, sizeof(vm->qmp_path));
 	vm->base_pages = line->memsize_pages;
 	vm->swap_unknown = true;
 	vm->recorded = true;

@@ -12,6 +12,7 @@
 #include "base/types.h"
 #include "host/ledger.h"
 #include "host/loop.h"
+#include "host/qmp.h"
 #include "policy/active.h"
 #include "policy/admission.h"
 #include "policy/proportional.h"
@@ -24,6 +25,7 @@
 #define MT_VM_PAGES_MAX (UINT32_MAX - 1ULL)
 #define MT_VM_BYTES_MAX (1ULL << 48)
 
+struct mt_balloon;
 struct mt_client;
 struct mt_link;
 struct mt_server;
@@ -79,10 +81,13 @@ struct mt_vmrec {
 	char secret[MT_WIRE_TOKEN_MAX];
 	char vmm[32];
 	char reason[MT_WIRE_TEXT_MAX];
+	char qmp_path[MT_QMP_PATH_MAX]; /* empty: no QMP */
 	struct mt_vm_settings settings;
 
 	struct mt_client *creator; /* holds the name until HELLO */
 	struct mt_link *link;      /* NULL: starting or away */
+	uid_t owner;               /* who made it, or runs it; see rights.h */
+	bool owner_known;          /* not for one from an earlier daemon, until it says hello */
 	pid_t pid;
 	uint64_t start_ticks;
 	int pidfd;
@@ -92,7 +97,10 @@ struct mt_vmrec {
 	struct mt_account *account;
 	uint64_t target_pages;   /* what it deserves, as last decided; 0: nothing yet */
 	uint64_t event_pages;    /* target of the last event about it */
+	uint64_t decided_pages;  /* what the scheduler steers it to */
+	uint64_t soft_pages;     /* while its balloon brings it there: what it held last; or 0 */
 	uint64_t steer_pages;    /* what its monitor is told to hold, and most to grant */
+	bool limited;            /* its target is all that it may have */
 	bool target_known;       /* the monitor has been told */
 	bool blocked;            /* must not grow: above its target in the low state */
 	uint64_t plan_pages;     /* to be granted in this round */
@@ -118,7 +126,8 @@ struct mt_vmrec {
 	/* What the scheduler takes from the statistics. */
 	struct mt_active touched;
 	struct mt_active written;
-	bool pressing; /* it had to give up pages of its own to bring others in */
+	struct mt_balloon *balloon; /* NULL: no QMP */
+	bool pressing;              /* it had to give up pages of its own to bring others in */
 };
 
 /** mt_vm_memsize_pages() - guest memory under management, regions still waiting included */

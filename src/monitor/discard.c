@@ -12,6 +12,7 @@ void mt_discards_init(struct mt_discards *discards)
 	pthread_mutex_init(&discards->lock, NULL);
 	atomic_init(&discards->head, 0);
 	atomic_init(&discards->tail, 0);
+	atomic_init(&discards->under_way, 0);
 }
 
 static bool discards_push(struct mt_discards *discards, uint64_t addr, uint64_t bytes)
@@ -42,6 +43,8 @@ int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes)
 	uint32_t batch;
 	int rc;
 
+	/* Sequentially consistent, like all here: seen by whoever finds the first page dropped. */
+	atomic_fetch_add(&discards->under_way, 1);
 	do {
 		pthread_mutex_lock(&discards->lock);
 		pushed = discards_push(discards, (uint64_t)(uintptr_t)addr, bytes);
@@ -59,7 +62,28 @@ int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes)
 		discard_wait_turn(pager, batch);
 		rc = madvise(addr, bytes, MADV_DONTNEED) ? -errno : 0;
 	}
+	atomic_fetch_sub(&discards->under_way, 1);
 	return rc;
+}
+
+bool mt_discards_waiting(struct mt_discards *discards)
+{
+	return atomic_load(&discards->tail) != atomic_load(&discards->head);
+}
+
+void mt_page_in_place(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_state from)
+{
+	mt_page_set(&pager->map, gpn, from, MT_PAGE_RESIDENT, 0);
+	if (pager->discards.dropping)
+		mt_page_droppable_set(&pager->map, gpn);
+}
+
+enum mt_absence mt_page_absence(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	/* Looked at after the page was found absent: whoever drops it has said so before. */
+	if (mt_discards_waiting(&pager->discards))
+		return MT_ABSENCE_SOON_KNOWN;
+	return mt_page_droppable(&pager->map, gpn) ? MT_ABSENCE_DROPPED : MT_ABSENCE_LOST;
 }
 
 /* Frees the copy that is not in guest RAM. What someone is busy with stays until he is done. */
@@ -94,7 +118,7 @@ void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages)
 			continue;
 		discard_copy(pager, gpn, state);
 		mt_page_set(&pager->map, gpn, state, MT_PAGE_RELEASED, 0);
-		mt_page_heat_set(&pager->map, gpn, 0);
+		mt_page_heat_set(&pager->map, gpn, (struct mt_heat){0});
 	}
 	mt_count(pager, MT_C_DISCARDED, pages);
 }
@@ -120,6 +144,11 @@ void mt_discards_drain(struct mt_pager *pager)
 	struct mt_discards *discards = &pager->discards;
 	uint32_t head = atomic_load_explicit(&discards->head, memory_order_relaxed);
 
+	/*
+	 * Who begins in this turn does not return before its end, and his range is in the ring. So
+	 * what is put in place in this turn can only be dropped unseen by those under way now.
+	 */
+	discards->dropping = atomic_load(&discards->under_way) > 0;
 	/* Sequentially consistent: not before the batch number was made odd, see mt_discard(). */
 	while (head != atomic_load(&discards->tail)) {
 		struct mt_discard discard = discards->ring[head % MT_DISCARDS];

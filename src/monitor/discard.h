@@ -15,6 +15,11 @@
  * ring entry was written. And a copy that the pager was just bringing back is dropped by the
  * second madvise(). A guest that touches a page during its own discard may find either content,
  * as on bare metal.
+ *
+ * The second madvise() may also drop a page that was touched after the pager had taken the range
+ * from the ring. That is the only way in which a page we put in its place goes without our being
+ * told, so such pages are marked (mt_page_droppable()). Any other page that is gone is lost, and
+ * no zeros are made up for it (I6).
  */
 #ifndef MT_MONITOR_DISCARD_H
 #define MT_MONITOR_DISCARD_H
@@ -32,9 +37,11 @@ struct mt_discard {
 };
 
 struct mt_discards {
-	pthread_mutex_t lock;  /* producers among themselves; the pager never takes it */
-	_Atomic uint32_t head; /* next to take; pager */
-	_Atomic uint32_t tail; /* next to fill; producers */
+	pthread_mutex_t lock;       /* producers among themselves; the pager never takes it */
+	_Atomic uint32_t head;      /* next to take; pager */
+	_Atomic uint32_t tail;      /* next to fill; producers */
+	_Atomic uint32_t under_way; /* calls of mt_discard() that have not returned */
+	bool dropping;              /* were there any when this turn began? Pager. */
 	struct mt_discard ring[MT_DISCARDS];
 };
 
@@ -49,6 +56,10 @@ void mt_discards_init(struct mt_discards *discards);
  * Pages that are not in a managed region are just dropped. Return: 0 or what madvise() failed with.
  */
 int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes);
+
+/** mt_discards_waiting() - is there a range in the ring that the pager has not taken? Any thread.
+ */
+bool mt_discards_waiting(struct mt_discards *discards);
 
 /** mt_discards_drain() - take every range in the ring; pager thread */
 void mt_discards_drain(struct mt_pager *pager);

@@ -44,13 +44,6 @@ static uint32_t fault_put(struct mt_pager *pager, uint8_t *addr, const uint8_t *
 	return (uint32_t)(bytes >> MT_PAGE_SHIFT);
 }
 
-static void fault_warm(struct mt_pager *pager, mt_gpn_t gpn)
-{
-	unsigned int heat = mt_page_heat(&pager->map, gpn);
-
-	mt_page_heat_set(&pager->map, gpn, MT_MIN(heat + 1, MT_HEAT_MAX));
-}
-
 /* Pages from @gpn on, at most @max, that are in one of the two states @a and @b. */
 static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, enum mt_page_state a,
 			  enum mt_page_state b)
@@ -102,8 +95,7 @@ static enum mt_fault_outcome fault_first_touch(struct mt_pager *pager, mt_gpn_t 
 	for (uint32_t i = 0; i < pages; i++) {
 		mt_gpn_t done = MT_GPN(gpn.n + i);
 
-		mt_page_set(&pager->map, done, mt_page_state(&pager->map, done), MT_PAGE_RESIDENT,
-			    0);
+		mt_page_in_place(pager, done, mt_page_state(&pager->map, done));
 	}
 	mt_stream_brought(&pager->streams, gpn, pages);
 	mt_count(pager, MT_C_FAULT_NEW, 1);
@@ -116,14 +108,11 @@ static void fault_lost(struct mt_pager *pager, mt_gpn_t gpn)
 	const void *data;
 	mt_gpn_t owner;
 
-	if (!pager->map.pages[MT_PAGE_FAILED])
-		pager->loss = (struct mt_page_loss){gpn, MT_SLOT_NONE, -EBADMSG};
-	mt_page_set(&pager->map, gpn, MT_PAGE_ZIPPED, MT_PAGE_FAILED, 0);
+	mt_page_lost(pager, gpn, MT_PAGE_ZIPPED, MT_SLOT_NONE, -EBADMSG);
 	/* The store goes on moving objects about, and must not move one that no page points at. */
 	mt_zip_get(pager->zip, ref, &data, &owner);
 	if (owner.n == gpn.n)
 		mt_zip_del(pager->zip, ref);
-	pager->notify(pager->notify_ctx);
 }
 
 /* Unpacks page @gpn, ZIPPED or ZERO, to @to. False when the object is damaged. */
@@ -148,7 +137,7 @@ static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
 	enum mt_page_state state = mt_page_state(&pager->map, gpn);
 	mt_zref_t ref = {mt_page_place(&pager->map, gpn)};
 
-	mt_page_set(&pager->map, gpn, state, MT_PAGE_RESIDENT, 0);
+	mt_page_in_place(pager, gpn, state);
 	if (state == MT_PAGE_ZIPPED) {
 		mt_zip_del(pager->zip, ref);
 		mt_count(pager, MT_C_ZIP_OUT, 1);
@@ -157,7 +146,7 @@ static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
 		mt_count(pager, MT_C_PREFETCHED, 1);
 		return;
 	}
-	fault_warm(pager, gpn);
+	mt_page_came_back(pager, gpn);
 	mt_count(pager, state == MT_PAGE_ZIPPED ? MT_C_FAULT_ZIPPED : MT_C_FAULT_ZERO, 1);
 }
 
@@ -216,24 +205,45 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	bool copies = mt_page_in_use(&pager->map, gpn);
+	bool sampled = mt_page_busy(&pager->map, gpn) == MT_TICKET_SAMPLE;
 	enum mt_mem_outcome outcome;
 
 	if (copies && !mt_room_for(pager, 1))
 		return MT_FAULT_WAITS_MEMORY;
 	outcome = mt_nominate_undo(pager, gpn, true);
+	if (outcome == MT_MEM_ABSENT)
+		return MT_FAULT_STUCK;
 	if (outcome != MT_MEM_DONE)
 		return fault_unplaced(pager,
 				      mt_region_addr(mt_region_of_gpn(&pager->regions, gpn), gpn),
 				      outcome);
-	fault_warm(pager, gpn);
+	/* Who is watched waits for a touch much longer than others: that says little. */
+	if (!sampled)
+		mt_page_heat_set(&pager->map, gpn, mt_heat_touched(mt_page_heat(&pager->map, gpn)));
 	mt_count(pager, MT_C_FAULT_NOMINATED, 1);
 	return MT_FAULT_SERVED;
 }
 
+/* A page we believed to be in its place is not. Only of a dropped one it is known what it holds. */
+static enum mt_fault_outcome fault_absent(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	switch (mt_page_absence(pager, gpn)) {
+	case MT_ABSENCE_SOON_KNOWN:
+		return MT_FAULT_WAITS_KERNEL;
+	case MT_ABSENCE_DROPPED:
+		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		return fault_first_touch(pager, gpn);
+	case MT_ABSENCE_LOST:
+		break;
+	}
+	mt_count(pager, MT_C_FAULT_UNSEEN, 1);
+	mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
+	return MT_FAULT_STUCK;
+}
+
 /*
  * A page we believe to be in its place. Usually it is: two threads touched it, and the first
- * one's fault was served. If it isn't, somebody dropped it without telling us, which the kernel
- * answers with zeros, and so do we.
+ * one's fault was served.
  */
 static enum mt_fault_outcome fault_resident(struct mt_pager *pager, mt_gpn_t gpn, bool again)
 {
@@ -243,11 +253,8 @@ static enum mt_fault_outcome fault_resident(struct mt_pager *pager, mt_gpn_t gpn
 
 	if (!again && pager->mem.present(pager->mem.ctx, addr, 1, &present))
 		return MT_FAULT_WAITS_KERNEL;
-	if (!present) {
-		mt_count(pager, MT_C_FAULT_UNSEEN, 1);
-		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
-		return fault_first_touch(pager, gpn);
-	}
+	if (!present)
+		return fault_absent(pager, gpn);
 	pager->mem.wake(pager->mem.ctx, addr, MT_PAGE_SIZE);
 	if (!again)
 		mt_count(pager, MT_C_FAULT_PRESENT, 1);

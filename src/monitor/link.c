@@ -55,7 +55,7 @@ static int link_hello(struct mt_link *link, int fd, int *ret_device_fd, struct m
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	memset(&msg, 0, sizeof(msg));
 	msg.hello = link->hello;
-	rc = mt_sock_send(fd, &msg, sizeof(msg.hello), -1);
+	rc = mt_sock_send(fd, &msg, sizeof(msg.hello), atomic_load(&link->swap_fd));
 	if (rc)
 		return mt_err_set(err, rc, "say hello to the daemon: %s", strerror(-rc));
 	rc = link_receive(fd, &msg, ret_device_fd, err);
@@ -91,7 +91,7 @@ int mt_link_open(struct mt_link *link, const struct mt_link_options *options, in
 	memset(link, 0, sizeof(*link));
 	link->fd = -1;
 	link->wake_fd = -1;
-	link->swap_fd = -1;
+	atomic_init(&link->swap_fd, -1);
 	pthread_mutex_init(&link->lock, NULL);
 	pthread_cond_init(&link->answered, NULL);
 	if (strlen(options->socket) + sizeof(MT_WIRE_SUFFIX) > sizeof(link->path))
@@ -205,10 +205,7 @@ static void link_send_losses(struct mt_link *link)
 	if (failed > link->losses_told) {
 		snprintf(text, sizeof(text),
 			 "page 0x%x lost: %s; the VM is stopped at it, restart it from its disk",
-			 pager->loss.gpn.n,
-			 pager->loss.error == -EBADMSG
-				 ? "what was stored is damaged (wrong checksum)"
-				 : strerror(-pager->loss.error));
+			 pager->loss.gpn.n, mt_page_loss_text(pager->loss.error));
 		link_send_event(link, MT_EVENT_ERROR, text);
 		link->losses_told = failed;
 	} else if (errors > link->errors_told) {

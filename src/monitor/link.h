@@ -32,8 +32,8 @@ struct mt_link {
 	char path[108];
 	struct mt_wire_hello hello; /* as first said, with the secret added */
 	struct mt_pager *pager;
+	_Atomic int swap_fd; /* of the swap file, once there is one (borrowed); -1 before */
 	uint64_t returned_told_pages; /* of the pager's returned_pages, what the daemon knows */
-	_Atomic int swap_fd;          /* for peeks; -1 until there is a swap file */
 	uint64_t losses_told;
 	uint64_t errors_told;
 

@@ -15,7 +15,7 @@ enum mt_mem_outcome {
 	MT_MEM_DONE,
 	MT_MEM_EXISTS, /* a page is there already: a racing fault was served */
 	MT_MEM_PINNED, /* page is pinned for DMA or otherwise not ours alone; leave it */
-	MT_MEM_ABSENT, /* nothing there to move: it was dropped behind our back */
+	MT_MEM_ABSENT, /* nothing there to move */
 	MT_MEM_RETRY,  /* the address space is changing; try again later */
 	MT_MEM_GONE,   /* the range is no longer mapped as it was registered */
 	MT_MEM_FAILED, /* anything else; the kernel is out of memory, most likely */
@@ -48,6 +48,8 @@ struct mt_mem_ops {
 	/* Fill @present[i] for each page: is there memory of its own, in place or in kernel swap?
 	 */
 	int (*present)(void *ctx, void *addr, uint32_t pages, bool *present);
+	/* Is the page at @addr part of a large page? */
+	bool (*large)(void *ctx, const void *addr);
 	/* Run the pager near thread @tid, whose faults it serves; 0: anywhere. May do nothing. */
 	void (*place)(void *ctx, uint32_t tid);
 	/* Read up to @max faults without blocking. Return: how many, or -errno. */

@@ -2,14 +2,16 @@
 /*
  * nominate.c - choose cold pages and move them to staging, where a touch can still save them
  *
- * A clock hand goes round all resident pages. The heat of a page, gained each time the guest
- * touched it soon after it was nominated or brought it back from a store, buys it that many rounds
- * more. So pages that proved themselves stay longer, and pages nobody asks for go at the hand's
+ * A clock hand goes round all resident pages. The heat of a page, gained when the guest touched it
+ * soon after it was nominated or brought it back soon from a store, buys it some rounds more
+ * (heat.h). So pages that proved themselves stay longer, and pages nobody asks for go at the hand's
  * first visit: without scanning accessed bits, at no cost while a page stays in place.
  *
  * Pages are taken in runs, since moving 32 of them costs little more than moving one.
  */
 #include "monitor/pager.h"
+
+#include <errno.h>
 
 #define NOMINATE_RUN 32U
 /* Records looked at in one call, so that a call is short even if all pages are out already. */
@@ -37,16 +39,18 @@ static void hand_advance(struct mt_pager *pager, uint64_t pages)
 static bool hand_takes(const struct mt_pager *pager, mt_gpn_t gpn)
 {
 	return mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT &&
-	       !mt_page_heat(&pager->map, gpn);
+	       !mt_page_heat(&pager->map, gpn).rounds;
 }
 
 /* The hand goes past a page it does not take, which costs a hot one some of its heat. */
 static void hand_pass(struct mt_pager *pager, mt_gpn_t gpn)
 {
-	unsigned int heat = mt_page_heat(&pager->map, gpn);
+	struct mt_heat heat = mt_page_heat(&pager->map, gpn);
 
-	if (heat && mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT)
-		mt_page_heat_set(&pager->map, gpn, heat - 1);
+	if (heat.rounds && mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT) {
+		heat.rounds--;
+		mt_page_heat_set(&pager->map, gpn, heat);
+	}
 	pager->hand_skipped++;
 	hand_advance(pager, 1);
 }
@@ -64,7 +68,7 @@ static uint64_t hand_round(const struct mt_pager *pager)
 bool mt_nominate_may_find(const struct mt_pager *pager)
 {
 	/* After so many rounds the hottest page would have been taken, if it could be moved. */
-	return pager->hand_skipped < (MT_HEAT_MAX + 1) * hand_round(pager) &&
+	return pager->hand_skipped < (MT_HEAT_ROUNDS_MAX + 1) * hand_round(pager) &&
 	       pager->staging.used < pager->staging.size;
 }
 
@@ -91,17 +95,33 @@ static void nominate_mark(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot,
 	mt_count(pager, MT_C_NOMINATIONS, pages);
 }
 
+/* There is no page to move. */
+static void nominate_absent(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	switch (mt_page_absence(pager, gpn)) {
+	case MT_ABSENCE_SOON_KNOWN:
+		break;
+	case MT_ABSENCE_DROPPED:
+		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		break;
+	case MT_ABSENCE_LOST:
+		mt_count(pager, MT_C_FAULT_UNSEEN, 1);
+		mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
+		break;
+	}
+}
+
 /* What to do with the page that stopped a move. Return: may the move go on behind it? */
 static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_outcome why)
 {
 	switch (why) {
 	case MT_MEM_PINNED:
 		/* Pinned pages are in use by definition: leave them alone for some rounds. */
-		mt_page_heat_set(&pager->map, gpn, MT_HEAT_MAX);
+		mt_page_heat_set(&pager->map, gpn, mt_heat_hottest(mt_page_heat(&pager->map, gpn)));
 		mt_count(pager, MT_C_PINNED, 1);
 		return true;
 	case MT_MEM_ABSENT:
-		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		nominate_absent(pager, gpn);
 		return true;
 	case MT_MEM_DONE:
 	case MT_MEM_EXISTS:
@@ -202,9 +222,14 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
 	} else if (outcome == MT_MEM_DONE) {
 		mt_staging_free_empty(&pager->staging, slot);
 	}
-	if (outcome != MT_MEM_DONE)
+	if (outcome != MT_MEM_DONE && outcome != MT_MEM_ABSENT)
 		return outcome;
-	mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
 	pager->sample.staged -= sampled;
+	if (outcome == MT_MEM_DONE) {
+		mt_page_in_place(pager, gpn, MT_PAGE_NOMINATED);
+	} else {
+		mt_staging_free_empty(&pager->staging, slot);
+		mt_page_lost(pager, gpn, MT_PAGE_NOMINATED, MT_SLOT_NONE, -ENODATA);
+	}
 	return outcome;
 }

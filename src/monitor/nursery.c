@@ -38,10 +38,8 @@ uint64_t mt_nursery_pages(const struct mt_pager *pager)
 }
 
 /* The helper's idle work: fill one slot the pager asked for. */
-bool mt_nursery_fill(void *ctx)
+bool mt_nursery_fill(struct mt_pager *pager)
 {
-	struct mt_pager *pager = ctx;
-
 	for (uint32_t i = 0; i < MT_NURSERY_SLOTS; i++) {
 		if (atomic_load_explicit(&pager->nursery_ready[i], memory_order_acquire) !=
 		    NURSERY_FILLING)
@@ -95,8 +93,7 @@ bool mt_nursery_take(struct mt_pager *pager, const struct mt_region *region, mt_
 	for (uint64_t i = 0; i < bytes >> MT_PAGE_SHIFT; i++) {
 		mt_gpn_t done = MT_GPN(first.n + i);
 
-		mt_page_set(&pager->map, done, mt_page_state(&pager->map, done), MT_PAGE_RESIDENT,
-			    0);
+		mt_page_in_place(pager, done, mt_page_state(&pager->map, done));
 	}
 	if (bytes < MT_HUGE_SIZE)
 		pager->mem.drop(pager->mem.ctx, nursery_slot(pager, slot), MT_HUGE_SIZE);

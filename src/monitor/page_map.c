@@ -2,9 +2,10 @@
 /*
  * page_map.c - records of guest pages, their states and lists
  *
- * A record is two words. The first holds the state (4 bits), busy (1 bit), heat (2 bits) and the
- * place (40 bits). The second is the state's own: links of the list the page is on (NOMINATED,
- * ZIPPED), the ticket of whoever is busy with it, or the checksum (SWAPPED).
+ * A record is two words. The first holds the state (4 bits), busy (1 bit), 3 bits of the state's
+ * own (RESIDENT: a discard may still drop the page; SWAPPED: how often a read of it failed), heat
+ * (16 bits) and the place (40 bits). The second is the state's own: links of the list the page is
+ * on (NOMINATED, ZIPPED), the ticket of whoever is busy with it, or the checksum (SWAPPED).
  *
  * Records come in chunks of 1 GiB of guest memory, 4 MiB of address space each, of which the
  * kernel gives us only what is touched.
@@ -34,21 +35,28 @@ struct mt_page {
 
 _Static_assert(sizeof(struct mt_page) == 16, "the budget is 16 bytes for each page");
 
-#define WORD_STATE_MASK  0xfULL
-#define WORD_BUSY        (1ULL << 4)
-#define WORD_HEAT_SHIFT  5
-#define WORD_HEAT_MASK   (3ULL << WORD_HEAT_SHIFT)
+#define WORD_STATE_MASK 0xfULL
+#define WORD_BUSY       (1ULL << 4)
+/* RESIDENT and SWAPPED pages have a use of their own for the same bits. */
+#define WORD_DROPPABLE   (1ULL << 5)
+#define WORD_TRIES_SHIFT 5
+#define WORD_TRIES_MASK  (7ULL << WORD_TRIES_SHIFT)
+#define WORD_HEAT_SHIFT  8
+#define WORD_HEAT_MASK   (0xffffULL << WORD_HEAT_SHIFT)
 #define WORD_PLACE_SHIFT 24
-#define WORD_PLACE_MAX   ((1ULL << 40) - 1)
+/* Heat, from the lowest bit: level (3 bits), rounds (4 bits), tick it left at (9 bits). */
+#define HEAT_ROUNDS_SHIFT 3
+#define HEAT_TICK_SHIFT   7
+#define WORD_PLACE_MAX    ((1ULL << 40) - 1)
 
 #define BIT(state) (1U << MT_PAGE_##state)
 
 /* Which states may follow which. Retraction turns anything into UNTOUCHED, through here too. */
 static const uint16_t page_may_become[MT_PAGE_STATES] = {
 	[MT_PAGE_UNTOUCHED] = BIT(RESIDENT) | BIT(RELEASED),
-	[MT_PAGE_RESIDENT] = BIT(NOMINATED) | BIT(RELEASED) | BIT(UNTOUCHED),
+	[MT_PAGE_RESIDENT] = BIT(NOMINATED) | BIT(RELEASED) | BIT(UNTOUCHED) | BIT(FAILED),
 	[MT_PAGE_NOMINATED] = BIT(RESIDENT) | BIT(ZERO) | BIT(SHARED) | BIT(ZIPPED) | BIT(SWAPPED) |
-			      BIT(RELEASED),
+			      BIT(RELEASED) | BIT(FAILED),
 	[MT_PAGE_ZERO] = BIT(RESIDENT) | BIT(RELEASED),
 	[MT_PAGE_SHARED] = BIT(RESIDENT) | BIT(RELEASED),
 	[MT_PAGE_ZIPPED] = BIT(RESIDENT) | BIT(SWAPPED) | BIT(RELEASED) | BIT(FAILED),
@@ -295,17 +303,50 @@ uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn)
 	return page_record(map, gpn)->sum;
 }
 
-unsigned int mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn)
+unsigned int mt_page_tries(const struct mt_page_map *map, mt_gpn_t gpn)
 {
-	return (page_record(map, gpn)->word & WORD_HEAT_MASK) >> WORD_HEAT_SHIFT;
+	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_SWAPPED);
+	return (page_record(map, gpn)->word & WORD_TRIES_MASK) >> WORD_TRIES_SHIFT;
 }
 
-void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int heat)
+void mt_page_tries_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int tries)
 {
 	struct mt_page *page = page_record(map, gpn);
 
-	MT_ASSERT(heat <= MT_HEAT_MAX);
-	page->word = (page->word & ~WORD_HEAT_MASK) | (uint64_t)heat << WORD_HEAT_SHIFT;
+	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_SWAPPED && tries <= MT_TRIES_MAX);
+	page->word = (page->word & ~WORD_TRIES_MASK) | (uint64_t)tries << WORD_TRIES_SHIFT;
+}
+
+struct mt_heat mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn)
+{
+	uint64_t bits = (page_record(map, gpn)->word & WORD_HEAT_MASK) >> WORD_HEAT_SHIFT;
+
+	return (struct mt_heat){.level = bits & ((1U << HEAT_ROUNDS_SHIFT) - 1),
+				.rounds = bits >> HEAT_ROUNDS_SHIFT & MT_HEAT_ROUNDS_MAX,
+				.left_tick = (uint16_t)(bits >> HEAT_TICK_SHIFT)};
+}
+
+void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, struct mt_heat heat)
+{
+	struct mt_page *page = page_record(map, gpn);
+	uint64_t bits = (uint64_t)heat.left_tick << HEAT_TICK_SHIFT |
+			(uint64_t)heat.rounds << HEAT_ROUNDS_SHIFT | heat.level;
+
+	MT_ASSERT(heat.level <= MT_HEAT_LEVEL_MAX && heat.rounds <= MT_HEAT_ROUNDS_MAX);
+	MT_ASSERT(heat.left_tick < 1U << MT_HEAT_TIME_BITS);
+	page->word = (page->word & ~WORD_HEAT_MASK) | bits << WORD_HEAT_SHIFT;
+}
+
+void mt_page_droppable_set(struct mt_page_map *map, mt_gpn_t gpn)
+{
+	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_RESIDENT);
+	page_record(map, gpn)->word |= WORD_DROPPABLE;
+}
+
+bool mt_page_droppable(const struct mt_page_map *map, mt_gpn_t gpn)
+{
+	return mt_page_state(map, gpn) == MT_PAGE_RESIDENT &&
+	       page_record(map, gpn)->word & WORD_DROPPABLE;
 }
 
 mt_gpn_t mt_page_next(const struct mt_page_map *map, mt_gpn_t gpn)

@@ -13,7 +13,7 @@
  *   ZIPPED     zip store object @place; on the zip list, oldest first, unless busy
  *   SWAPPED    swap slot @place; the record keeps the checksum
  *   RELEASED   no copy: given up by the guest or the VMM, reads as zeros
- *   FAILED     unknown: a store lost it; nothing leaves this state
+ *   FAILED     unknown: a store lost it, or it vanished from memory; left only by a discard
  *
  * "Busy" says that a helper or an I/O works on the copy: the copy must not be freed before it is
  * done, but the page may change state meanwhile; whoever finishes finds out and throws its
@@ -24,6 +24,7 @@
 
 #include "base/compiler.h"
 #include "base/types.h"
+#include "monitor/heat.h"
 
 enum mt_page_state {
 	MT_PAGE_UNTOUCHED,
@@ -37,10 +38,6 @@ enum mt_page_state {
 	MT_PAGE_FAILED,
 	MT_PAGE_STATES
 };
-
-/* How often a page has proved itself: each visit of the hand takes one away before it is nominated.
- */
-#define MT_HEAT_MAX 3U
 
 /* Largest guest: 16 TiB in chunks of 1 GiB. */
 #define MT_MAP_CHUNK_SHIFT 18
@@ -128,9 +125,26 @@ static inline bool mt_page_in_use(const struct mt_page_map *map, mt_gpn_t gpn)
 void mt_page_sum_set(struct mt_page_map *map, mt_gpn_t gpn, uint64_t sum);
 uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn);
 
-/** mt_page_heat(), mt_page_heat_set() - 0 (cold) to MT_HEAT_MAX; survives changes of state */
-unsigned int mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn);
-void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int heat);
+/* Most failed reads that a record can count. */
+#define MT_TRIES_MAX 7U
+
+/** mt_page_tries(), mt_page_tries_set() - reads of a SWAPPED page that failed, one after the other
+ */
+unsigned int mt_page_tries(const struct mt_page_map *map, mt_gpn_t gpn);
+void mt_page_tries_set(struct mt_page_map *map, mt_gpn_t gpn, unsigned int tries);
+
+/** mt_page_heat(), mt_page_heat_set() - how hot it is; survives changes of state */
+struct mt_heat mt_page_heat(const struct mt_page_map *map, mt_gpn_t gpn);
+void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, struct mt_heat heat);
+
+/**
+ * mt_page_droppable_set() - RESIDENT page @gpn came into its place while a discard was under way
+ * mt_page_droppable() - so the discard may have dropped it again, and the guest finds zeros
+ *
+ * Forgotten when the page's state changes.
+ */
+void mt_page_droppable_set(struct mt_page_map *map, mt_gpn_t gpn);
+bool mt_page_droppable(const struct mt_page_map *map, mt_gpn_t gpn);
 
 /** mt_page_next() - page after @gpn on its list, or MT_GPN_NONE */
 mt_gpn_t mt_page_next(const struct mt_page_map *map, mt_gpn_t gpn);

@@ -121,6 +121,14 @@ static void pager_unmap(void *area, uint64_t bytes)
 		munmap(area, bytes);
 }
 
+/* What the helper does when there is nothing to compress. */
+static bool pager_idle_work(void *ctx)
+{
+	struct mt_pager *pager = ctx;
+
+	return mt_nursery_fill(pager) || mt_mend_one(&pager->mends);
+}
+
 int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 {
 	struct mt_zip_env env;
@@ -150,7 +158,7 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 		return rc;
 	pager->fixed_bytes = sizeof(*pager) + mt_slots_held_bytes(pager->staging.slots) +
 			     MT_SWAP_BUFFERED * MT_SWAP_RUN * MT_PAGE_SIZE;
-	pager->helper.idle_work = mt_nursery_fill;
+	pager->helper.idle_work = pager_idle_work;
 	pager->helper.idle_ctx = pager;
 	return mt_helper_start(&pager->helper, pager->event_fd);
 }
@@ -203,6 +211,8 @@ static void pager_publish(struct mt_pager *pager)
 	pager_put(pager, MT_C_HELD, held);
 	if (held > atomic_load_explicit(&pager->counter[MT_C_HELD_MAX], memory_order_relaxed))
 		pager_put(pager, MT_C_HELD_MAX, held);
+	pager_put(pager, MT_C_MENDED,
+		  atomic_load_explicit(&pager->mends.mended, memory_order_relaxed));
 	pager_put(pager, MT_C_SWAP_SLOTS, pager->slots ? mt_slots_capacity(pager->slots) : 0);
 }
 
@@ -256,11 +266,13 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 	sample_ms = mt_sample_step(pager);
 	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
 		for_kernel++;
-	mt_room_return_grant(pager);
 	pager->settling = pager->settling && mt_room_held_pages(pager) > mt_room_grant_pages(pager);
 	mt_nursery_update(pager);
 	mt_staging_flush(&pager->staging);
 	pager_publish(pager);
+	/* Last: who sees that grant was returned sees that the memory it was for is no longer held.
+	 */
+	mt_room_return_grant(pager);
 	if (more)
 		return 0;
 	if (for_kernel || commands_left)

@@ -12,7 +12,8 @@
  *   nominate.c  move pages out      reclaim.c   how much, when; jobs to the helper and back
  *   helper.c    compress (a thread) swap_out.c  pages to the swap file
  *   swap_in.c   pages from it       room.c      what is held, what may be held
- *   sample.c    watch a few pages
+ *   sample.c    watch a few pages   mend.c      large pages put together again
+ *   heat.c      what to keep        loss.c      give a page up for lost
  *   nursery.c   large pages ready for first touches
  *   audit.c     check every invariant
  */
@@ -24,6 +25,7 @@
 #include "monitor/discard.h"
 #include "monitor/helper.h"
 #include "monitor/mem_ops.h"
+#include "monitor/mend.h"
 #include "monitor/page_map.h"
 #include "monitor/region.h"
 #include "monitor/sample.h"
@@ -92,7 +94,7 @@ struct mt_swap_queue {
 struct mt_page_loss {
 	mt_gpn_t gpn;
 	mt_slot_t slot;
-	int error; /* -EIO, or -EBADMSG for a wrong checksum */
+	int error; /* -EIO; -EBADMSG: its copy is damaged; -ENODATA: it is not where it should be */
 };
 
 struct mt_pager {
@@ -109,10 +111,10 @@ struct mt_pager {
 	struct mt_swap_queue swap_queue;
 	uint64_t next_ticket;
 	uint64_t swap_retry_ns;    /* after a failed write, or when full: no swapping before then */
+	uint64_t read_retry_ns;    /* pages whose last read failed are not read again before then */
 	uint64_t reclaim_retry_ns; /* while swap is out: no job before then */
-	bool settling;        /* a region came filled: more may be held than granted for a while */
-	bool leaving;         /* every page is to come back, and to stay: restore.h */
-	bool swap_one_by_one; /* after a failed read of a run */
+	bool settling; /* a region came filled: more may be held than granted for a while */
+	bool leaving;  /* every page is to come back, and to stay: restore.h */
 
 	/* The nursery's slots are filled by the helper and emptied by the pager. */
 	uint8_t *nursery;
@@ -126,6 +128,7 @@ struct mt_pager {
 	uint32_t waiters;
 	uint32_t waiters_for_memory;
 	struct mt_sample sample;
+	struct mt_mends mends;
 	uint8_t *bounce; /* MT_AROUND_MAX pages */
 	uint8_t *zeros;  /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
 
@@ -133,6 +136,7 @@ struct mt_pager {
 	uint32_t hand_region;
 	uint64_t hand_page;
 	uint64_t hand_skipped; /* pages passed over since the last one taken */
+	uint64_t left_pages;   /* pages that left for a store, in all: the clock of heat.h */
 
 	/*
 	 * The grant is what was granted in all less what was returned in all. Each has one writer,
@@ -277,6 +281,15 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
  */
 bool mt_reclaim_step(struct mt_pager *pager);
 
+/**
+ * mt_page_left() - page @gpn has just left staging for a store
+ * mt_page_came_back() - it has come back from one because it was touched
+ *
+ * What that says of its heat.
+ */
+void mt_page_left(struct mt_pager *pager, mt_gpn_t gpn);
+void mt_page_came_back(struct mt_pager *pager, mt_gpn_t gpn);
+
 /** mt_reclaim_collect() - take in what the helper has finished */
 void mt_reclaim_collect(struct mt_pager *pager);
 
@@ -324,6 +337,36 @@ void mt_swap_in_forget(struct mt_pager *pager, mt_gpn_t gpn);
 /** mt_discard_range() - the guest gave these pages up: free every copy of them */
 void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
 
+/**
+ * mt_page_in_place() - page @gpn, in state @from before, was put into its place: RESIDENT
+ *
+ * To be called after it was put there, in the same turn: notes if a discard may drop it again.
+ */
+void mt_page_in_place(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_state from);
+
+enum mt_absence {
+	MT_ABSENCE_SOON_KNOWN, /* the ring has an entry that may explain it: look again next turn */
+	MT_ABSENCE_DROPPED,    /* by a discard that was under way: it reads as zeros */
+	MT_ABSENCE_LOST,       /* nobody gave it up */
+};
+
+/** mt_page_absence() - why RESIDENT page @gpn, found absent just now, is not in its place */
+enum mt_absence mt_page_absence(struct mt_pager *pager, mt_gpn_t gpn);
+
+/* loss.c */
+
+/**
+ * mt_page_lost() - the only copy of page @gpn is gone or damaged: FAILED, and the daemon is told
+ * @from: the state it is in
+ * @slot: swap slot it was in, which is never used again, or MT_SLOT_NONE
+ * @error: see struct mt_page_loss
+ */
+void mt_page_lost(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_state from, mt_slot_t slot,
+		  int error);
+
+/** mt_page_loss_text() - why a page was lost, in words */
+const char *mt_page_loss_text(int error);
+
 /* nursery.c */
 
 /** mt_nursery_take() - serve a first touch with a whole large page, if there is one and room */
@@ -334,7 +377,7 @@ bool mt_nursery_take(struct mt_pager *pager, const struct mt_region *region, mt_
 void mt_nursery_update(struct mt_pager *pager);
 
 /** mt_nursery_fill() - helper thread: fill one slot that was asked for. Return: was there one? */
-bool mt_nursery_fill(void *ctx);
+bool mt_nursery_fill(struct mt_pager *pager);
 
 /** mt_nursery_pages() - memory the nursery holds */
 uint64_t mt_nursery_pages(const struct mt_pager *pager);

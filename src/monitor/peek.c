@@ -146,7 +146,7 @@ static bool peek_states(struct mt_pager *pager, void *arg)
 	ask->found = (uint32_t)MT_MIN(ask->count, mt_region_pages_from(region, first));
 	for (uint32_t i = 0; i < ask->found; i++) {
 		mt_gpn_t gpn = MT_GPN(first.n + i);
-		unsigned int heat = mt_page_heat(&pager->map, gpn);
+		unsigned int heat = MT_MIN(mt_page_heat(&pager->map, gpn).rounds, MT_PEEK_HEAT_MAX);
 
 		ask->states[i] =
 			(uint8_t)(mt_page_state(&pager->map, gpn) | heat << MT_PEEK_HEAT_SHIFT);

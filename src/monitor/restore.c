@@ -33,12 +33,16 @@ bool mt_restore_some(struct mt_pager *pager, void *restore)
 	struct mt_restore *at = restore;
 
 	pager->leaving = true;
-	for (uint32_t i = 0; i < RESTORE_STEP && at->region < pager->regions.count; i++)
-		restore_page(pager, at);
+	for (uint32_t i = 0; i < RESTORE_STEP && at->region < pager->regions.count; i++) {
+		if (at->only && pager->regions.region[at->region].base != at->only)
+			at->region++;
+		else
+			restore_page(pager, at);
+	}
 	if (at->region < pager->regions.count)
 		return false;
 	if (at->left) {
-		*at = (struct mt_restore){.left = false};
+		*at = (struct mt_restore){.only = at->only};
 		return false;
 	}
 	/* Counted here: what other threads can read is a turn old. */

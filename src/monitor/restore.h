@@ -18,6 +18,7 @@ struct mt_restore {
 	uint32_t region;
 	uint64_t page;
 	bool left;
+	const void *only;      /* base of the one region that is to come back; NULL: all */
 	uint64_t failed_pages; /* when finished: pages that are lost; then all goes on as before */
 };
 

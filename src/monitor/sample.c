@@ -138,6 +138,13 @@ static bool sample_has(struct mt_pager *pager, mt_gpn_t gpn)
 	       mt_page_busy(&pager->map, gpn) == MT_TICKET_SAMPLE;
 }
 
+static bool sample_is_large(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+
+	return pager->mem.large(pager->mem.ctx, mt_region_addr(region, gpn));
+}
+
 static void sample_watch(struct mt_pager *pager, struct mt_sample_page *page)
 {
 	struct mt_sample *sample = &pager->sample;
@@ -149,6 +156,7 @@ static void sample_watch(struct mt_pager *pager, struct mt_sample_page *page)
 	if (state == MT_PAGE_FAILED)
 		return;
 	if (state == MT_PAGE_RESIDENT) {
+		page->broke = sample_is_large(pager, page->gpn);
 		/* One that can't be moved now can't be watched. */
 		if (!mt_nominate_run(pager, page->gpn, 1))
 			return;
@@ -165,9 +173,12 @@ static void sample_return(struct mt_pager *pager, mt_gpn_t gpn)
 	if (!sample_has(pager, gpn))
 		return;
 	if (mt_nominate_undo(pager, gpn, true) == MT_MEM_DONE) {
-		mt_page_heat_set(&pager->map, gpn, 0);
+		mt_page_heat_set(&pager->map, gpn, (struct mt_heat){0});
 		return;
 	}
+	/* lost */
+	if (!sample_has(pager, gpn))
+		return;
 	mt_page_busy_clear(&pager->map, gpn, false);
 	pager->sample.staged--;
 }
@@ -215,10 +226,13 @@ static bool sample_some(struct mt_pager *pager)
 	for (uint32_t i = 0; i < SAMPLE_STEP_PAGES && sample->next < sample->count; i++) {
 		struct mt_sample_page *page = &sample->page[sample->next++];
 
-		if (sample->phase == MT_SAMPLE_DRAWING)
+		if (sample->phase == MT_SAMPLE_DRAWING) {
 			sample_watch(pager, page);
-		else
-			sample_return(pager, page->gpn);
+			continue;
+		}
+		sample_return(pager, page->gpn);
+		if (page->broke && mt_region_of_gpn(&pager->regions, page->gpn))
+			mt_mend_wanted(pager, page->gpn);
 	}
 	return sample->next == sample->count;
 }

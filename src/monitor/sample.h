@@ -11,8 +11,7 @@
  *
  * The cost: n faults of a few microseconds in a period at most, and a MOVE there and back for each
  * page. Drawing and returning is done in small steps, so that faults do not wait for it. A page
- * drawn from a large page (2 MiB) splits that one; the kernel may put it together again once the
- * page is back (khugepaged).
+ * drawn from a large page (2 MiB) splits that one; when it is back, it is mended (mend.h).
  *
  * With new settings a new period begins, and the one that runs counts for nothing.
  *
@@ -41,6 +40,7 @@ struct mt_sample_page {
 	bool watched;
 	bool touched;
 	bool written;
+	bool broke; /* a large page, when it was drawn */
 };
 
 struct mt_sample {

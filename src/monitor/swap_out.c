@@ -251,6 +251,8 @@ void mt_swap_out_done(struct mt_pager *pager, struct mt_swap_op *op, int result)
 				mt_zip_del(pager->zip,
 					   (mt_zref_t){mt_page_place(&pager->map, op->gpn[i])});
 			mt_page_set(&pager->map, op->gpn[i], state, MT_PAGE_SWAPPED, slot.n);
+			if (staged)
+				mt_page_left(pager, op->gpn[i]);
 			mt_page_sum_set(&pager->map, op->gpn[i], op->sum[i]);
 			mt_count(pager, MT_C_SWAP_OUT, 1);
 			if (!staged)

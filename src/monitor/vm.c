@@ -178,9 +178,12 @@ int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats)
 	static const enum mt_counter fault_kinds[] = {
 		MT_C_FAULT_NEW,     MT_C_FAULT_NOMINATED, MT_C_FAULT_ZERO,  MT_C_FAULT_ZIPPED,
 		MT_C_FAULT_SWAPPED, MT_C_FAULT_PRESENT,   MT_C_FAULT_UNSEEN};
+	uint64_t grant_pages;
 
 	if (!stats || stats->struct_size < sizeof(*stats))
 		return -EINVAL;
+	/* Grant and held change together; what is held was granted before or is now. */
+	grant_pages = mt_room_grant_pages(&vm->pager);
 	*stats = (struct mt_vm_stats){
 		.struct_size = stats->struct_size,
 		.memsize_bytes = vm_bytes(vm, MT_C_MEMSIZE),
@@ -194,7 +197,6 @@ int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats)
 		.swapped_bytes = vm_bytes(vm, MT_C_SWAPPED),
 		.released_bytes = vm_bytes(vm, MT_C_RELEASED),
 		.overhead_bytes = vm_count(vm, MT_C_OVERHEAD),
-		.grant_bytes = mt_room_grant_pages(&vm->pager) << MT_PAGE_SHIFT,
 		.target_bytes = MT_MIN(atomic_load(&vm->pager.target_pages),
 				       mt_room_grant_pages(&vm->pager))
 				<< MT_PAGE_SHIFT,
@@ -204,6 +206,8 @@ int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats)
 	};
 	for (size_t i = 0; i < MT_ARRAY_SIZE(fault_kinds); i++)
 		stats->faults += vm_count(vm, fault_kinds[i]);
+	grant_pages = MT_MAX(grant_pages, mt_room_grant_pages(&vm->pager));
+	stats->grant_bytes = grant_pages << MT_PAGE_SHIFT;
 	return 0;
 }
 

@@ -11,11 +11,23 @@
 bool mt_vm_holds(struct mt_vm *vm, const void *addr, size_t bytes);
 
 /**
- * mt_vm_unmap() - the VMM is about to unmap a range, which may be larger than the regions in it
+ * mt_vm_replace() - a call of the VMM that unmaps a range of its address space, or maps another
+ * thing there
+ * @change: makes the system call; runs in the pager's thread. Return: 0 or -errno.
  *
- * Ends the management of regions that lie in it whole, gives up the pages of those that don't.
+ * Ends the management of regions that lie in the range whole, gives up the pages of those that
+ * don't. When the call fails nothing has changed, and no page is lost. Return: what @change
+ * returned.
  */
-void mt_vm_unmap(struct mt_vm *vm, void *addr, size_t bytes);
+int mt_vm_replace(struct mt_vm *vm, void *addr, size_t bytes, int (*change)(void *ctx), void *ctx);
+
+/**
+ * mt_vm_let_go() - bring every page of the regions in a range back and end their management
+ *
+ * For a VMM that is about to move guest memory to another address: pages that are out would be
+ * missing there, and read as zeros. Return: 0, or -EIO when a page is lost and nothing may move.
+ */
+int mt_vm_let_go(struct mt_vm *vm, void *addr, size_t bytes);
 
 /**
  * mt_vm_drop() - madvise(MADV_DONTNEED) of a page-aligned range that may lie partly outside of

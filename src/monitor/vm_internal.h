@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* vm_internal.h - a VM as vm.c and vm_region.c see it */
+/* vm_internal.h - a VM as vm.c, vm_region.c and vm_mapping.c see it */
 #ifndef MT_MONITOR_VM_INTERNAL_H
 #define MT_MONITOR_VM_INTERNAL_H
 
@@ -26,6 +26,17 @@ struct mt_vm {
 	pthread_mutex_t lock; /* regions come and go one at a time */
 	struct vm_range range[MT_REGIONS_MAX];
 };
+
+/* vm_region.c, for vm_mapping.c */
+
+/** mt_vm_region_forget() - end a region's record and free every copy of its pages; pager thread */
+void mt_vm_region_forget(struct mt_pager *pager, const struct mt_region *region);
+
+/** mt_vm_unpublish() - the region that starts at @start is not one for other threads any more */
+void mt_vm_unpublish(struct mt_vm *vm, uintptr_t start);
+
+/** mt_vm_tell_gone() - tell the daemon that a region has gone */
+void mt_vm_tell_gone(struct mt_vm *vm, uintptr_t start, uint64_t bytes);
 
 /* The public error is the internal one under a public name. */
 static inline struct mt_err *mt_vm_err(struct mt_vm_error *err)

@@ -105,6 +105,19 @@ static bool vm_region_take_in(struct mt_pager *pager, void *arg)
 	return work->rc || work->done_pages == work->region.pages;
 }
 
+void mt_vm_region_forget(struct mt_pager *pager, const struct mt_region *entry)
+{
+	struct mt_region region = *entry;
+
+	mt_discard_range(pager, region.first, region.pages);
+	for (uint64_t i = 0; i < region.pages; i++)
+		mt_page_set(&pager->map, MT_GPN(region.first.n + i), MT_PAGE_RELEASED,
+			    MT_PAGE_UNTOUCHED, 0);
+	mt_region_delete(&pager->regions, region.base);
+	mt_map_retract(&pager->map, region.first, region.pages);
+	mt_staging_flush(&pager->staging);
+}
+
 static bool vm_region_delete(struct mt_pager *pager, void *arg)
 {
 	struct vm_region_work *work = arg;
@@ -115,13 +128,7 @@ static bool vm_region_delete(struct mt_pager *pager, void *arg)
 	if (!region || region->base != work->region.base || region->pages != work->region.pages)
 		return true;
 	work->region = *region;
-	mt_discard_range(pager, region->first, region->pages);
-	for (uint64_t i = 0; i < work->region.pages; i++)
-		mt_page_set(&pager->map, MT_GPN(work->region.first.n + i), MT_PAGE_RELEASED,
-			    MT_PAGE_UNTOUCHED, 0);
-	mt_region_delete(&pager->regions, work->region.base);
-	mt_map_retract(&pager->map, work->region.first, work->region.pages);
-	mt_staging_flush(&pager->staging);
+	mt_vm_region_forget(pager, region);
 	work->rc = 0;
 	return true;
 }
@@ -137,7 +144,7 @@ static void vm_publish(struct mt_vm *vm, uintptr_t start, uintptr_t end)
 	}
 }
 
-static void vm_unpublish(struct mt_vm *vm, uintptr_t start)
+void mt_vm_unpublish(struct mt_vm *vm, uintptr_t start)
 {
 	for (uint32_t i = 0; i < MT_REGIONS_MAX; i++)
 		if (atomic_load(&vm->range[i].end) && atomic_load(&vm->range[i].start) == start)
@@ -197,21 +204,23 @@ static int vm_region_request(struct mt_vm *vm, struct vm_region_work *work, stru
 	rc = mt_link_request(&vm->link, &msg, &fd, err);
 	if (rc)
 		return rc;
-	if (fd >= 0 && vm->swap_fd < 0)
-		atomic_store(&vm->link.swap_fd, vm->swap_fd = fd);
-	else if (fd >= 0)
+	if (fd >= 0 && vm->swap_fd < 0) {
+		vm->swap_fd = fd;
+		atomic_store(&vm->link.swap_fd, fd);
+	} else if (fd >= 0) {
 		close(fd);
+	}
 	work->swap_pages = msg.region_ok.swap_bytes >> MT_PAGE_SHIFT;
 	return 0;
 }
 
-static void vm_region_tell_gone(struct mt_vm *vm, const struct mt_region *region)
+void mt_vm_tell_gone(struct mt_vm *vm, uintptr_t start, uint64_t bytes)
 {
 	union mt_wire_msg msg;
 
 	mt_wire_init(&msg, MT_WIRE_REGION_DEL, 0);
-	msg.region_del.addr = (uintptr_t)region->base;
-	msg.region_del.bytes = region->pages << MT_PAGE_SHIFT;
+	msg.region_del.addr = start;
+	msg.region_del.bytes = bytes;
 	mt_link_tell(&vm->link, &msg);
 }
 
@@ -223,7 +232,7 @@ static int vm_region_add(struct mt_vm *vm, struct vm_region_work *work, struct m
 	if (rc) {
 		/* The answer may still come: the daemon must not count what is not there. */
 		if (rc == -ETIMEDOUT)
-			vm_region_tell_gone(vm, &work->region);
+			mt_vm_tell_gone(vm, (uintptr_t)work->region.base, bytes);
 		return rc;
 	}
 	work->err = err;
@@ -233,8 +242,8 @@ static int vm_region_add(struct mt_vm *vm, struct vm_region_work *work, struct m
 	vm_publish(vm, (uintptr_t)work->region.base, (uintptr_t)work->region.base + bytes);
 	mt_command(&vm->pager, vm_region_take_in, work);
 	if (work->rc) {
-		vm_unpublish(vm, (uintptr_t)work->region.base);
-		vm_region_tell_gone(vm, &work->region);
+		mt_vm_unpublish(vm, (uintptr_t)work->region.base);
+		mt_vm_tell_gone(vm, (uintptr_t)work->region.base, bytes);
 	}
 	return work->rc;
 }
@@ -299,38 +308,13 @@ int mt_vm_region_remove(struct mt_vm *vm, void *addr, size_t bytes)
 	pthread_mutex_lock(&vm->lock);
 	mt_command(&vm->pager, vm_region_delete, &work);
 	if (!work.rc) {
-		vm_unpublish(vm, (uintptr_t)addr);
+		mt_vm_unpublish(vm, (uintptr_t)addr);
 		mt_uffd_unregister(&vm->uffd, addr, bytes);
 		madvise(addr, bytes, MADV_DONTNEED);
-		vm_region_tell_gone(vm, &work.region);
+		mt_vm_tell_gone(vm, (uintptr_t)addr, bytes);
 	}
 	pthread_mutex_unlock(&vm->lock);
 	return work.rc;
-}
-
-void mt_vm_unmap(struct mt_vm *vm, void *addr, size_t bytes)
-{
-	uintptr_t first = (uintptr_t)addr;
-	uintptr_t last = first + mt_align_up(bytes, MT_PAGE_SIZE);
-
-	/* The kernel is going to refuse this one. */
-	if (!bytes || first & (MT_PAGE_SIZE - 1))
-		return;
-	for (uint32_t i = 0; i < MT_REGIONS_MAX; i++) {
-		uintptr_t start = atomic_load(&vm->range[i].start);
-		uintptr_t end = atomic_load(&vm->range[i].end);
-
-		if (!end || start >= last || end <= first)
-			continue;
-		if (start >= first && end <= last) {
-			(void)mt_vm_region_remove(vm, (void *)start, end - start);
-			continue;
-		}
-		/* Nothing of a hole may stay in the map: what is mapped there next is not ours. */
-		start = MT_MAX(start, first);
-		(void)mt_discard(&vm->pager, (void *)start, MT_MIN(end, last) - start);
-		mt_vm_tell(vm, "the VMM unmapped part of its guest memory");
-	}
 }
 
 void mt_vm_tell_unmanaged(struct mt_vm *vm, const void *addr, size_t bytes)

@@ -5,11 +5,15 @@
  * Loaded by "memtide run" with LD_PRELOAD. QEMU (and others) mark every block of guest RAM with
  * madvise(MADV_DONTFORK); this library stands in front of madvise() and puts each such block
  * that is large enough under management at that moment, before the guest can run. Smaller blocks
- * are firmware and video memory. Discards and unmappings of managed memory are passed on too.
+ * are firmware and video memory. Discards of managed memory are passed on, and so are unmappings of
+ * it and mappings over it (munmap, mmap with MAP_FIXED, mremap).
  *
  * Without MEMTIDE_VM in the environment all calls go straight through. Nothing here writes to the
  * VMM's output or ends it: what goes wrong is told to the daemon, and "memtide run" tells people.
  */
+/* Or the C library would call mmap() mmap64(), and both are wanted here. */
+#undef _FILE_OFFSET_BITS
+
 #include "base/compiler.h"
 #include "base/size.h"
 #include "base/types.h"
@@ -17,11 +21,16 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
 
 /* Blocks smaller than this are left alone; QEMU's video memory is 16 MiB. */
 #define PRELOAD_MIN_BYTES (32UL << 20)
@@ -124,7 +133,8 @@ MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 	int rc;
 
 	/* MADV_FREE may drop pages at any later time, without a word: do it now instead. */
-	if (ours && (advice == MADV_DONTNEED || advice == MADV_FREE))
+	if (ours &&
+	    (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED))
 		return preload_discard(vm, addr, bytes);
 	/* Merging by KSM would make pages that can't be moved out. */
 	if (ours && advice == MADV_MERGEABLE)
@@ -137,17 +147,94 @@ MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 	return 0;
 }
 
-MT_PUBLIC int munmap(void *addr, size_t bytes);
-MT_PUBLIC int munmap(void *addr, size_t bytes)
+/* A call that changes mappings, to be made by the pager when guest memory is concerned. */
+struct preload_call {
+	long number;
+	long argument[6];
+	void *result;
+};
+
+static int preload_make_call(void *ctx)
+{
+	struct preload_call *call = ctx;
+	const long *a = call->argument;
+
+	call->result = (void *)(uintptr_t)syscall(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	return call->result == MAP_FAILED ? -errno : 0;
+}
+
+/* Makes @call, which replaces or unmaps @bytes at @addr. */
+static void *preload_replace(struct preload_call *call, void *addr, size_t bytes)
 {
 	bool inside = preload_inside || mt_vm_in_pager();
 	struct mt_vm *vm = inside ? NULL : atomic_load(&preload_vm);
+	int rc;
 
-	if (vm && mt_vm_holds(vm, addr, bytes)) {
-		/* QEMU unmaps a block together with the guard page behind it. */
+	if (!vm || !bytes || !mt_vm_holds(vm, addr, bytes)) {
+		preload_make_call(call);
+		return call->result;
+	}
+	preload_inside = true;
+	rc = mt_vm_replace(vm, addr, bytes, preload_make_call, call);
+	preload_inside = false;
+	/* The pager's errno is not ours. */
+	if (rc)
+		errno = -rc;
+	return call->result;
+}
+
+MT_PUBLIC int munmap(void *addr, size_t bytes);
+MT_PUBLIC int munmap(void *addr, size_t bytes)
+{
+	/* QEMU unmaps a block together with the guard page behind it. */
+	struct preload_call call = {SYS_munmap, {(long)(uintptr_t)addr, (long)bytes}, NULL};
+
+	return preload_replace(&call, addr, bytes) == MAP_FAILED ? -1 : 0;
+}
+
+MT_PUBLIC void *mmap(void *addr, size_t bytes, int protection, int flags, int fd, off_t offset);
+MT_PUBLIC void *mmap(void *addr, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+	struct preload_call call = {
+		SYS_mmap,
+		{(long)(uintptr_t)addr, (long)bytes, protection, flags, fd, (long)offset},
+		NULL};
+
+	/* QEMU maps fresh memory over guest pages that the hardware lost. */
+	return preload_replace(&call, addr, flags & MAP_FIXED ? bytes : 0);
+}
+
+MT_PUBLIC void *mmap64(void *addr, size_t bytes, int protection, int flags, int fd, off64_t offset);
+MT_PUBLIC void *mmap64(void *addr, size_t bytes, int protection, int flags, int fd, off64_t offset)
+{
+	return mmap(addr, bytes, protection, flags, fd, offset);
+}
+
+MT_PUBLIC void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...);
+MT_PUBLIC void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
+{
+	bool inside = preload_inside || mt_vm_in_pager();
+	struct mt_vm *vm = inside ? NULL : atomic_load(&preload_vm);
+	struct preload_call call = {
+		SYS_mremap, {(long)(uintptr_t)old, (long)old_bytes, (long)bytes, flags}, NULL};
+	void *to = NULL;
+	va_list ap;
+	int rc = 0;
+
+	if (flags & MREMAP_FIXED) {
+		va_start(ap, flags);
+		to = va_arg(ap, void *);
+		va_end(ap);
+	}
+	call.argument[4] = (long)(uintptr_t)to;
+	if (vm && mt_vm_holds(vm, old, MT_MAX(old_bytes, 1UL))) {
 		preload_inside = true;
-		mt_vm_unmap(vm, addr, bytes);
+		rc = mt_vm_let_go(vm, old, MT_MAX(old_bytes, 1UL));
 		preload_inside = false;
 	}
-	return (int)syscall(SYS_munmap, addr, bytes);
+	if (rc) {
+		errno = EFAULT;
+		return MAP_FAILED;
+	}
+	return preload_replace(&call, to, to ? bytes : 0);
 }

@@ -86,6 +86,26 @@ int mt_swap_file_resize(int fd, uint64_t from, uint64_t bytes, struct mt_err *er
 			  strerror(-rc));
 }
 
+int mt_swap_file_check(const char *dir, int fd, uint64_t *ret_bytes, struct mt_err *err)
+{
+	struct statx file, directory;
+	int flags = fcntl(fd, F_GETFL);
+
+	/* What is known without asking: a file system of the peer's own would never answer. */
+	if (flags < 0 ||
+	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &file) ||
+	    statx(AT_FDCWD, dir, 0, STATX_BASIC_STATS, &directory))
+		return mt_err_set(err, -errno, "look at the file: %s", strerror(errno));
+	if (file.stx_dev_major != directory.stx_dev_major ||
+	    file.stx_dev_minor != directory.stx_dev_minor)
+		return mt_err_set(err, -EXDEV, "it is not in the file system of '%s'", dir);
+	if (!S_ISREG(file.stx_mode) || file.stx_nlink || file.stx_mode & 07777 ||
+	    file.stx_uid != geteuid() || (flags & O_ACCMODE) != O_RDWR)
+		return mt_err_set(err, -EPERM, "the file is not one that a daemon made");
+	*ret_bytes = file.stx_size;
+	return 0;
+}
+
 /* The default is two levels below what every host has. What fails here, mkdir(dir) tells about. */
 static void swap_dir_make_parent(const char *dir)
 {

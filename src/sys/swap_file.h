@@ -22,6 +22,16 @@ int mt_swap_file_open(const char *dir, struct mt_err *err);
  */
 MT_MUST_CHECK int mt_swap_file_resize(int fd, uint64_t from, uint64_t bytes, struct mt_err *err);
 
+/**
+ * mt_swap_file_check() - is @fd a swap file that this daemon, or one before it, made in @dir?
+ * @ret_bytes: its size
+ *
+ * The descriptor comes from somebody who is not trusted. Nobody else can make an unnamed file that
+ * belongs to us and that nobody may open. Return: 0 or -errno.
+ */
+MT_MUST_CHECK int mt_swap_file_check(const char *dir, int fd, uint64_t *ret_bytes,
+				     struct mt_err *err);
+
 /** mt_swap_dir_check() - is @dir there, and can a swap file live in it? Creates its last two parts.
  * 0 or -errno. */
 MT_MUST_CHECK int mt_swap_dir_check(const char *dir, struct mt_err *err);

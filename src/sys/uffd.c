@@ -148,6 +148,21 @@ static int uffd_op_present(void *ctx, void *addr, uint32_t pages, bool *present)
 	return 0;
 }
 
+static bool uffd_op_large(void *ctx, const void *addr)
+{
+	const struct mt_uffd *uffd = ctx;
+	struct page_region found;
+	struct pm_scan_arg scan = {.size = sizeof(scan),
+				   .start = (uintptr_t)addr,
+				   .end = (uintptr_t)addr + MT_PAGE_SIZE,
+				   .vec = (uintptr_t)&found,
+				   .vec_len = 1,
+				   .category_mask = PAGE_IS_HUGE,
+				   .return_mask = PAGE_IS_HUGE};
+
+	return ioctl(uffd->pagemap_fd, PAGEMAP_SCAN, &scan) == 1;
+}
+
 static int uffd_op_read_faults(void *ctx, struct mt_fault *faults, uint32_t max)
 {
 	const struct mt_uffd *uffd = ctx;
@@ -253,6 +268,7 @@ void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
 		.drop = uffd_op_drop,
 		.place = uffd_op_place,
 		.present = uffd_op_present,
+		.large = uffd_op_large,
 		.read_faults = uffd_op_read_faults,
 		.ctx = uffd,
 	};

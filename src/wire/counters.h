@@ -39,7 +39,7 @@
 	X(FAULT_ZIPPED,     "faultZipped",        COUNT, "faults: page was compressed") \
 	X(FAULT_SWAPPED,    "faultSwapped",       COUNT, "faults: page was in the swap file") \
 	X(FAULT_PRESENT,    "faultPresent",       COUNT, "faults: page had come back meanwhile") \
-	X(FAULT_UNSEEN,     "faultUnseen",        COUNT, "faults: page was dropped without our being told") \
+	X(FAULT_UNSEEN,     "faultUnseen",        COUNT, "pages gone from memory though nobody gave them up") \
 	X(FAULT_WAITED,     "faultWaited",        COUNT, "faults that had to wait until memory was given up") \
 	X(PREFETCHED,       "prefetched",         COUNT, "pages brought back along with a faulting neighbour") \
 	X(NOMINATIONS,      "nominations",        COUNT, "pages moved to staging") \
@@ -61,7 +61,9 @@
 	X(SAMPLE_WRITTEN,   "sampleWritten",      COUNT, "of these, pages it wrote to at first touch") \
 	X(SAMPLE_NOW_WATCHED, "sampleNowWatched", COUNT, "guest pages watched in the running period") \
 	X(SAMPLE_NOW_TOUCHED, "sampleNowTouched", COUNT, "of these, pages touched so far") \
-	X(SAMPLE_NOW_WRITTEN, "sampleNowWritten", COUNT, "of these, pages written so far")
+	X(SAMPLE_NOW_WRITTEN, "sampleNowWritten", COUNT, "of these, pages written so far") \
+	X(ZERO_DENIED,      "zeroDenied",         COUNT, "pages one thread read as zero and the next did not: a fault of the machine") \
+	X(MENDED,           "mended",             COUNT, "large pages that sampling broke, put together again")
 /* clang-format on */
 
 enum mt_counter_kind {

@@ -26,7 +26,7 @@ struct wire_info {
 	.text_at = offsetof(struct type, field), .text_room = sizeof(((struct type *)0)->field)
 
 static const struct wire_info wire_table[] = {
-	[MT_WIRE_HELLO] = {"HELLO", sizeof(struct mt_wire_hello), 0, true,
+	[MT_WIRE_HELLO] = {"HELLO", sizeof(struct mt_wire_hello), 1, true,
 			   WIRE_TEXT(mt_wire_hello, name)},
 	[MT_WIRE_REGION_ADD] = {"REGION_ADD", sizeof(struct mt_wire_region_add), 0, true, 0, 0},
 	[MT_WIRE_REGION_DEL] = {"REGION_DEL", sizeof(struct mt_wire_region_del), 0, true, 0, 0},

@@ -14,7 +14,8 @@
  *
  *   monitor                                   daemon
  *     HELLO ──────────────────────────────────▶   name, token or settings; on reconnect what it
- * holds ◀────────────────────── WELCOME or REFUSED   id, secret; descriptor of /dev/userfaultfd
+ *                                                 holds, and descriptor of its swap file
+ *     ◀────────────────────── WELCOME or REFUSED   id, secret; descriptor of /dev/userfaultfd
  *     REGION_ADD ─────────────────────────────▶
  *     ◀──────────────────── REGION_OK or REFUSED   descriptor of the swap file with the first one
  *     ◀──────────────── GRANT_ADD, TARGET, SETTINGS, CHECK, PEEK at any time
@@ -71,7 +72,8 @@ struct mt_wire_head {
 
 /*
  * First message. With a token the settings given to "memtide run" hold and those here are ignored.
- * A monitor that lost its daemon says hello again with its secret and what it holds.
+ * A monitor that lost its daemon says hello again with its secret and what it holds, and with the
+ * descriptor of its swap file, so that a new daemon can make that grow.
  */
 struct mt_wire_hello {
 	struct mt_wire_head head;
@@ -198,7 +200,8 @@ struct mt_wire_check {
 };
 
 #define MT_PEEK_MAX        512 /* bytes, or pages, of one PEEK */
-#define MT_PEEK_HEAT_SHIFT 6   /* a page's state is in the bits below, its heat in those above */
+#define MT_PEEK_HEAT_SHIFT 6   /* a page's state is in the bits below, its heat in those above: */
+#define MT_PEEK_HEAT_MAX   3U  /* visits of the hand that it is spared, 3: or more */
 
 enum mt_peek_what {
 	MT_PEEK_BYTES = 1, /* bytes of one page, from wherever it is; nothing is brought in */

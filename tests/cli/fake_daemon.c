@@ -109,7 +109,9 @@ static void put_vm(FILE *out, const char *name, const struct fake_options *o)
 		"\"zipin\":204800,\"zipout\":30,\"swapin\":16,\"swapout\":102416,"
 		"\"faultP50\":9500,\"faultP99\":61000,\"faultMax\":2100000,\"granted\":733184,"
 		"\"consumed\":528384,\"shared\":204800,\"vmmemctl\":0,\"zipSaved\":409600,"
-		"\"entitlement\":943718,\"slack_pct\":2}",
+		"\"entitlement\":943718,\"slack_pct\":2,\"balloon\":\"working\","
+		"\"vmmemctltarget\":51200,\"vmmemctlmax\":1331200,\"guest\":{\"actual\":2097152,"
+		"\"stale\":false,\"last_update\":1700000000,\"usable\":307200}}",
 		name, o->state ? o->state : "running", o->reason ? o->reason : "");
 }
 
@@ -149,6 +151,11 @@ static void put_answer(FILE *out, const char *request, const struct fake_options
 #define IS(text) strstr(request, text)
 	if (IS("\"vm_create\"") && IS("\"taken\"")) {
 		put_error(out, "EEXIST", "the name is taken");
+	} else if (IS("\"qmp_new\":true")) {
+		fprintf(out,
+			"{\"ok\":true,\"token\":\"0123456789abcdef0123456789abcdef\","
+			"\"qmp\":\"%s/qmp\"}\n",
+			fake_dir());
 	} else if (IS("\"vm_create\"")) {
 		fputs("{\"ok\":true,\"token\":\"0123456789abcdef0123456789abcdef\"}\n", out);
 	} else if (IS("\"list\"")) {

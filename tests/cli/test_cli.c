@@ -187,6 +187,8 @@ MT_TEST("show prints settings, a bar of where the pages are, and faults")
 	CLI_HAS(out, "z zipped         800M   39 %");
 	CLI_HAS(out, "9.5us");
 	CLI_HAS(out, "1234 faults");
+	CLI_HAS(out, "balloon      working, steered to 50M, at most 1.2G");
+	CLI_HAS(out, "usable          300M  what it can use without swapping");
 	cli("show", "nobody", NULL);
 	CLI_FAILS(1, "no VM has this name");
 	cli("show", NULL);

@@ -23,6 +23,7 @@ struct mt_fake_swap {
 	struct mt_fake_swap_faults faults;
 	struct mt_fake_swap_counts counts;
 	uint8_t *file;
+	bool *failed; /* of each slot: the last read that was to fail did */
 	uint32_t slots;
 	uint32_t depth;
 	int event_fd;
@@ -111,6 +112,17 @@ static void write_pages(struct mt_fake_swap *fake, const struct fake_transfer *t
 		memcpy(to + i * MT_PAGE_SIZE, transfer->pages + i * MT_PAGE_SIZE, MT_PAGE_SIZE / 2);
 }
 
+/* Did the last read of one of these slots fail? If not, this one may. */
+static bool spared(struct mt_fake_swap *fake, const struct fake_transfer *transfer)
+{
+	bool spare = false;
+
+	for (uint32_t i = transfer->first; i < transfer->first + transfer->count; i++)
+		spare |= fake->failed[i];
+	memset(fake->failed + transfer->first, !spare, transfer->count);
+	return spare;
+}
+
 /* The transfer takes place. Return: its result. */
 static int carry_out(struct mt_fake_swap *fake, const struct fake_transfer *transfer)
 {
@@ -120,6 +132,7 @@ static int carry_out(struct mt_fake_swap *fake, const struct fake_transfer *tran
 
 	if (faults->eio_percent && random_below(fake, 100) < faults->eio_percent)
 		fail = true;
+	fail = fail && !(faults->eio_passes && !transfer->write && spared(fake, transfer));
 	if (fail)
 		bytes /= 2;
 	if (transfer->write)
@@ -190,6 +203,7 @@ static void fake_free(void *ctx)
 	if (fake->owns_event_fd)
 		close(fake->event_fd);
 	free(fake->transfer);
+	free(fake->failed);
 	free(fake->file);
 	free(fake);
 }
@@ -214,7 +228,8 @@ struct mt_fake_swap *mt_fake_swap_new(uint32_t slots, uint32_t depth, int event_
 		fake->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	fake->file = malloc(slots * MT_PAGE_SIZE);
 	fake->transfer = calloc(depth, sizeof(*fake->transfer));
-	MT_ASSERT(fake->event_fd >= 0 && fake->file && fake->transfer);
+	fake->failed = calloc(slots, sizeof(*fake->failed));
+	MT_ASSERT(fake->event_fd >= 0 && fake->file && fake->transfer && fake->failed);
 	memset(fake->file, 0x5a, slots * MT_PAGE_SIZE);
 	*ret_io = (struct mt_swap_io){.ops = &fake_ops,
 				      .ctx = fake,

@@ -24,6 +24,7 @@ struct mt_fake_swap_faults {
 	uint64_t eio_write;         /* this write fails, half of it done */
 	uint64_t eio_read;          /* this read fails, half of it done */
 	uint32_t eio_percent;       /* so many transfers in a hundred fail */
+	bool eio_passes;            /* a slot that could not be read can be, the next time */
 	uint64_t torn_write;        /* this write succeeds, but half of each page is not there */
 	uint64_t lost_write;        /* this write succeeds, but nothing happened */
 	uint64_t misdirected_write; /* this write succeeds, one slot too far */

@@ -250,11 +250,10 @@ void peer_drain(struct peer *peer, int quiet_ms)
 		;
 }
 
-int peer_hello_msg(struct peer *peer, union mt_wire_msg *hello)
+static int peer_hello_answer(struct peer *peer, const union mt_wire_msg *hello)
 {
 	union mt_wire_msg msg;
 
-	peer_send(peer, hello);
 	if (!peer_next(peer, &msg, 5000))
 		MT_FAIL("no answer to HELLO");
 	MT_CHECK_EQ(msg.head.serial, hello->head.serial);
@@ -262,6 +261,12 @@ int peer_hello_msg(struct peer *peer, union mt_wire_msg *hello)
 		return msg.refused.code;
 	MT_CHECK_EQ(msg.head.type, MT_WIRE_WELCOME);
 	return 0;
+}
+
+int peer_hello_msg(struct peer *peer, union mt_wire_msg *hello)
+{
+	peer_send(peer, hello);
+	return peer_hello_answer(peer, hello);
 }
 
 int peer_hello(struct peer *peer, const char *name, uint64_t reservation, uint64_t limit)
@@ -283,7 +288,8 @@ void peer_join(const struct rig *rig, struct peer *peer, const char *name)
 		MT_FAIL("'%s' refused: %s", name, peer->text);
 }
 
-int peer_again(const struct rig *rig, struct peer *peer, const char *name, uint64_t memsize_pages)
+int peer_again_with(const struct rig *rig, struct peer *peer, const char *name,
+		    uint64_t memsize_pages, int fd)
 {
 	struct peer fresh;
 	union mt_wire_msg hello;
@@ -296,11 +302,17 @@ int peer_again(const struct rig *rig, struct peer *peer, const char *name, uint6
 	hello.hello.memsize_pages = memsize_pages;
 	hello.hello.grant_pages = peer->grant;
 	hello.hello.held_pages = peer->grant;
-	rc = peer_hello_msg(&fresh, &hello);
+	MT_CHECK_EQ(mt_sock_send(fresh.fd, &hello, hello.head.length, fd), 0);
+	rc = peer_hello_answer(&fresh, &hello);
 	fresh.grant = peer->grant;
 	fresh.addr = peer->addr;
 	*peer = fresh;
 	return rc;
+}
+
+int peer_again(const struct rig *rig, struct peer *peer, const char *name, uint64_t memsize_pages)
+{
+	return peer_again_with(rig, peer, name, memsize_pages, -1);
 }
 
 uint32_t peer_region_send(struct peer *peer, uint64_t bytes)

@@ -73,6 +73,9 @@ int peer_hello_msg(struct peer *peer, union mt_wire_msg *hello);
 int peer_hello(struct peer *peer, const char *name, uint64_t reservation, uint64_t limit);
 /** peer_join() - connect and say hello; must go well */
 void peer_join(const struct rig *rig, struct peer *peer, const char *name);
+/** peer_again_with() - the same, with @fd as its swap file */
+int peer_again_with(const struct rig *rig, struct peer *peer, const char *name,
+		    uint64_t memsize_pages, int fd);
 /** peer_again() - connect and say hello again with what @peer has */
 int peer_again(const struct rig *rig, struct peer *peer, const char *name, uint64_t memsize_pages);
 /** peer_region_send() - REGION_ADD at the next address. Return: its serial. */

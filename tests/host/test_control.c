@@ -503,11 +503,13 @@ MT_TEST("events are numbered, can be read from any one on, and followed")
 MT_TEST("every documented field is there")
 {
 	static const char *const vm_fields[] = {
-		"name",        "pid",         "state",       "vmm",         "reason",    "shares",
-		"reservation", "limit",       "zip_max_pct", "share_group", "regions",   "memsize",
-		"granted",     "consumed",    "shared",      "vmmemctl",    "zipSaved",  "swapin",
-		"swapout",     "entitlement", "active",      "activewrite", "slack_pct", "grant",
-		"target",      "held",        "faultP99"};
+		"name",        "pid",         "state",     "vmm",         "reason",
+		"shares",      "reservation", "limit",     "zip_max_pct", "share_group",
+		"regions",     "memsize",     "granted",   "consumed",    "shared",
+		"vmmemctl",    "zipSaved",    "swapin",    "swapout",     "entitlement",
+		"active",      "activewrite", "slack_pct", "grant",       "target",
+		"held",        "faultP99",    "balloon",   "qmp",         "vmmemctltarget",
+		"vmmemctlmax", "reportedFree"};
 	static const char *const host_fields[] = {
 		"pool",     "granted_out", "free",     "ungranted",    "heldMax",
 		"minfree",  "state",       "vms",      "memsize",      "overcommit_pct",

@@ -5,7 +5,9 @@
 #include "common/mt_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 #define SHOW(name) "{\"cmd\":\"show\",\"vm\":\"" name "\"}"
 #define HOST       "{\"cmd\":\"host\"}"
@@ -81,6 +83,30 @@ MT_TEST("a goodbye counts even when the VM left our messages unread")
 	kill(rig.daemon, SIGCONT);
 	MT_CHECK(ctl_event_seen(ctl, "a", "left management"));
 	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "granted_out"), 0);
+	rig_stop(&rig);
+}
+
+MT_TEST("a goodbye counts even when the daemon is just about to say something")
+{
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	/* WELCOME is followed by SETTINGS at once: some of these leave in between. */
+	for (int i = 0; i < 200; i++) {
+		union mt_wire_msg bye;
+		struct peer peer;
+
+		peer_join(&rig, &peer, "a");
+		mt_wire_init(&bye, MT_WIRE_BYE, 0);
+		peer_send(&peer, &bye);
+		peer_close(&peer);
+		for (int k = 0; k < 500 && ctl_number(ctl, HOST, "host", "vms"); k++)
+			usleep(10000);
+		MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "vms"), 0);
+	}
 	rig_stop(&rig);
 }
 
@@ -216,6 +242,84 @@ MT_TEST("a daemon killed at any moment has not written down less than a VM was g
 		unlink(rig.config);
 		snprintf(rig.config, sizeof(rig.config), "%s/config", rig.dir);
 	}
+}
+
+/* A file like a swap file, but for one thing. */
+static int false_swap(const struct rig *rig, int which)
+{
+	char path[128];
+	int fd;
+
+	if (which == 0)
+		return open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (which == 1)
+		return open("/dev/shm", O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0);
+	if (which == 2)
+		return open(rig->swap, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (which == 3)
+		return open(rig->swap, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0);
+	if (which == 4)
+		return open(rig->swap, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/named", rig->swap);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0);
+	return fd;
+}
+
+MT_TEST("after a restart a VM brings its swap file along and its memory can grow")
+{
+	struct rig rig;
+	struct peer peer;
+	struct stat st;
+	int ctl, swap;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	peer_drain(&peer, 100);
+	swap = peer.swap_fd;
+	MT_CHECK(swap >= 0);
+	rig_kill(&rig);
+	peer_close(&peer);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	MT_CHECK_EQ(peer_again_with(&rig, &peer, "a", MIB_PAGES(64), swap), 0);
+	MT_CHECK_EQ(peer_region(&peer, 32 * MIB), 0);
+	MT_CHECK_EQ(peer.swap_bytes, 96 * MIB);
+	/* The file that it has, not another one. */
+	MT_CHECK_EQ(peer.swap_fd, -1);
+	MT_CHECK_EQ(fstat(swap, &st), 0);
+	MT_CHECK_EQ(st.st_size, 96 * MIB);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "memsize"), 96 * 1024);
+	rig_stop(&rig);
+}
+
+MT_TEST("what only looks like a swap file is not taken for one")
+{
+	struct rig rig;
+	struct peer peer;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	peer_drain(&peer, 100);
+	rig_kill(&rig);
+	peer_close(&peer);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	for (int which = 0; which < 6; which++) {
+		int fd = false_swap(&rig, which);
+
+		MT_CHECK(fd >= 0);
+		MT_CHECK_EQ(peer_again_with(&rig, &peer, "a", MIB_PAGES(64), fd), 0);
+		MT_CHECK_EQ(peer_region(&peer, 4 * MIB), -EOPNOTSUPP);
+		peer_close(&peer);
+		close(fd);
+	}
+	MT_CHECK(ctl_event_seen(ctl, "a", "its swap file can't grow any more"));
+	rig_stop(&rig);
 }
 
 MT_TEST("a damaged state file is said so, and what of it is good is used")

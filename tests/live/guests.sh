@@ -201,6 +201,8 @@ guests_end() {
 		end_process "${guest_pid[$name]}"
 	done
 	daemon_stop
+	# What one test has set must not be there for the next.
+	rm -f "$socket".state*
 }
 
 # TAP: test "sentence" function; a function returns 0, or 77 for "can't be tested here".
@@ -213,6 +215,8 @@ tap() {
 	"$@" || status=$?
 	guests_end
 	guest_pid=()
+	# Settings outlive the daemon; they must not outlive the test.
+	rm -f "$socket.state"
 	case "$status" in
 	0) printf 'ok %d - %s\n' "$tests_run" "$sentence" ;;
 	77) printf 'ok %d - %s # SKIP\n' "$tests_run" "$sentence" ;;

@@ -69,7 +69,7 @@ static pid_t live_spawn(const char *const argv[], int out, const char *log)
 	_exit(127);
 }
 
-static void live_daemon_run(struct live_daemon *daemon)
+void live_restart_begin(struct live_daemon *daemon)
 {
 	char log[LIVE_PATH_MAX + 16], swap[LIVE_PATH_MAX + 16];
 	const char *argv[] = {live_program("MEMTIDED_EXE"),
@@ -80,15 +80,20 @@ static void live_daemon_run(struct live_daemon *daemon)
 			      "--swap-dir",
 			      swap,
 			      NULL};
-	double end = live_now() + START_SECONDS;
-	json_object *answer;
 
 	snprintf(log, sizeof(log), "%s/daemon.log", daemon->dir);
 	snprintf(swap, sizeof(swap), "%s/swap", daemon->dir);
 	daemon->pid = live_spawn(argv, -1, log);
+}
+
+void live_answers(struct live_daemon *daemon)
+{
+	double end = live_now() + START_SECONDS;
+	json_object *answer;
+
 	while (!(answer = live_try(daemon, "{\"cmd\":\"host\"}"))) {
 		if (live_now() > end || waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid)
-			MT_FAIL("the daemon does not start; see %s", log);
+			MT_FAIL("the daemon does not start; see %s/daemon.log", daemon->dir);
 		live_sleep(0.05);
 	}
 	json_object_put(answer);
@@ -106,7 +111,7 @@ void live_start(struct live_daemon *daemon, const char *pool)
 	snprintf(daemon->socket, sizeof(daemon->socket), "%s/socket", daemon->dir);
 	snprintf(daemon->pool, sizeof(daemon->pool), "%s", pool);
 	printf("# daemon's log: %s/daemon.log\n", daemon->dir);
-	live_daemon_run(daemon);
+	live_restart(daemon);
 }
 
 void live_kill(struct live_daemon *daemon)
@@ -118,7 +123,8 @@ void live_kill(struct live_daemon *daemon)
 
 void live_restart(struct live_daemon *daemon)
 {
-	live_daemon_run(daemon);
+	live_restart_begin(daemon);
+	live_answers(daemon);
 }
 
 void live_stop(struct live_daemon *daemon)

@@ -43,6 +43,10 @@ void live_stop(struct live_daemon *daemon);
 void live_kill(struct live_daemon *daemon);
 void live_restart(struct live_daemon *daemon);
 
+/* Start it anew without waiting until it answers; and wait for that. */
+void live_restart_begin(struct live_daemon *daemon);
+void live_answers(struct live_daemon *daemon);
+
 /* Start a test VM with options in one string, split at spaces. */
 void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
 		   const char *options);

@@ -4,6 +4,7 @@
  *
  * Who holds how much when all want more, when some are idle, and with limits. Sizes are in KiB.
  */
+#include "base/compiler.h"
 #include "live/live.h"
 #include "common/mt_test.h"
 
@@ -98,6 +99,61 @@ MT_TEST("idle memory moves to the busy VM with the tax, and stays without")
 	live_stop(&d);
 }
 
+/* Memory of the process in large pages. */
+static int64_t large_kib(pid_t pid)
+{
+	char path[64], line[256];
+	long long kib = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "AnonHugePages: %lld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+MT_TEST("sampling breaks no large page for good")
+{
+	struct live_daemon d;
+	struct live_vm vm;
+	int64_t before, after = 0;
+	double end;
+
+	live_start(&d, "256M");
+	live_set(&d, NULL, "Mem.SamplePages", "10");
+	live_set(&d, NULL, "Mem.SamplePeriod", "3600");
+	/* no page of zeros: these the kernel takes for itself when it splits a large page */
+	live_vm_start(
+		&vm, &d, "large",
+		"--mem 96M --seconds 60 --pattern idle --thp --mix 0/40/40/20 --before-pct 0");
+	before = large_kib(vm.pid);
+	if (before < 64 * MIB) {
+		printf("# no large pages to be had: %lld KiB\n", (long long)before);
+	} else {
+		live_set(&d, NULL, "Mem.SamplePeriod", "1");
+		end = live_now() + 20;
+		while (live_field(&d, "large", "samplePeriods") < 4 && live_now() < end)
+			live_sleep(0.1);
+		live_set(&d, NULL, "Mem.SamplePeriod", "3600");
+		end = live_now() + 20;
+		/* of 48 large pages the running period has broken up to 10 */
+		while (live_now() < end && (after = large_kib(vm.pid)) < before * 2 / 3)
+			live_sleep(0.1);
+		printf("# %lld KiB in large pages before, %lld after; %lld mended\n",
+		       (long long)before, (long long)after,
+		       (long long)live_field(&d, "large", "mended"));
+		MT_CHECK(live_field(&d, "large", "mended") > 0);
+		MT_CHECK(after >= before * 2 / 3);
+	}
+	live_check(&d, "large");
+	live_vm_end(&vm);
+	live_stop(&d);
+}
+
 MT_TEST("a VM is held to its limit on an empty host")
 {
 	struct live_daemon d;
@@ -112,6 +168,38 @@ MT_TEST("a VM is held to its limit on an empty host")
 	MT_CHECK(live_wait_at_most(&d, "a", "held", 48 * MIB, 5));
 	live_check(&d, "a");
 	live_vm_end(&a);
+	live_stop(&d);
+}
+
+MT_TEST("what a VM uses of its reservation is never taken, however hungry the others are")
+{
+	struct live_daemon d;
+	struct live_vm kept, greedy;
+	int64_t least = INT64_MAX;
+	double end;
+
+	live_start(&d, "192M");
+	live_set(&d, NULL, "Mem.SamplePeriod", "2");
+	live_set(&d, NULL, "Mem.BalancePeriod", "1");
+	live_vm_start(&kept, &d, "kept",
+		      "--mem 128M --seconds 60 --pattern idle --reservation 96M --before-pct 0");
+	live_vm_start(&greedy, &d, "greedy", "--mem 192M --seconds 60 --threads 2 --before-pct 0");
+	live_set(&d, "greedy", "shares", "1000000");
+	/* idle, taxed, and with next to no shares: all that holds it is the reservation */
+	MT_CHECK(live_wait_at_most(&d, "kept", "held", 112 * MIB, 30));
+	end = live_now() + 6;
+	while (live_now() < end) {
+		least = MT_MIN(least, live_field(&d, "kept", "held"));
+		live_sleep(0.05);
+	}
+	printf("# of 96 MiB reserved it held at least %lld KiB\n", (long long)least);
+	/* what it gave up on its way to the target, the slack kept for faults, is the VM's own */
+	MT_CHECK(live_field(&d, "kept", "target") >= 96 * MIB);
+	MT_CHECK(least >= 96 * MIB * 98 / 100);
+	live_check(&d, "kept");
+	live_check(&d, "greedy");
+	live_vm_end(&greedy);
+	live_vm_end(&kept);
 	live_stop(&d);
 }
 

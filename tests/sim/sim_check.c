@@ -7,6 +7,39 @@
 #include <string.h>
 #include <unistd.h>
 
+/*
+ * What can be seen without a look at every page, after each step: I1, I4 and what the stores say of
+ * themselves. The full audit comes every few steps.
+ */
+void sim_check_step(void)
+{
+	struct mt_pager *pager = sim.pager;
+	const struct mt_page_map *map = &pager->map;
+	uint64_t mapped = 0, counted = 0;
+
+	for (uint32_t i = 0; i < SIM_REGIONS; i++)
+		mapped += sim.region[i].pages;
+	for (uint32_t i = 0; i < MT_PAGE_STATES; i++)
+		counted += map->pages[i];
+	if (mapped != counted)
+		SIM_FAIL("I1: %lu pages are counted, there are %lu", (unsigned long)counted,
+			 (unsigned long)mapped);
+	if (!pager->settling && mt_room_held_pages(pager) > mt_room_grant_pages(pager))
+		SIM_FAIL("I4: %lu pages held, %lu granted",
+			 (unsigned long)mt_room_held_pages(pager),
+			 (unsigned long)mt_room_grant_pages(pager));
+	if (mt_zip_objects(pager->zip) != map->pages[MT_PAGE_ZIPPED])
+		SIM_FAIL("I7: %lu zip objects for %lu zipped pages",
+			 (unsigned long)mt_zip_objects(pager->zip),
+			 (unsigned long)map->pages[MT_PAGE_ZIPPED]);
+	if (map->nominated.count > map->pages[MT_PAGE_NOMINATED] ||
+	    map->zipped.count > map->pages[MT_PAGE_ZIPPED] ||
+	    pager->staging.used < map->pages[MT_PAGE_NOMINATED])
+		SIM_FAIL("I2: %lu pages nominated, %lu on the list, %u slots",
+			 (unsigned long)map->pages[MT_PAGE_NOMINATED],
+			 (unsigned long)map->nominated.count, pager->staging.used);
+}
+
 /* Nothing is counted that is not there, and nothing is there that is not counted. */
 void sim_check_counts(void)
 {
@@ -82,9 +115,13 @@ static void check_page(const struct sim_region *region, uint32_t page)
 	if (region->present[page] && state != MT_PAGE_RESIDENT)
 		SIM_FAIL("page 0x%x is %s, yet there is a page in its place", gpn.n,
 			 mt_page_state_name(state));
-	/* Dropped by a discard after the pager had taken notice of it: the next touch finds out. */
 	if (state == MT_PAGE_RESIDENT && region->present[page])
 		good = sim_is(addr, value);
+	/* Dropped by a discard after the pager had taken notice of it: the next touch finds out. */
+	else if (state == MT_PAGE_RESIDENT && mt_page_droppable(&pager->map, gpn))
+		good = value == 0;
+	else if (state == MT_PAGE_RESIDENT)
+		good = sim.damages > 0;
 	else if (state == MT_PAGE_NOMINATED)
 		good = sim_is(sim.staging + place * MT_PAGE_SIZE, value);
 	else if (state == MT_PAGE_ZIPPED)

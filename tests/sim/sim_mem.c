@@ -276,6 +276,13 @@ static int sim_present(void *ctx, void *addr, uint32_t pages, bool *present)
 	return 0;
 }
 
+static bool sim_large(void *ctx, const void *addr)
+{
+	(void)ctx;
+	(void)addr;
+	return false;
+}
+
 static void sim_place(void *ctx, uint32_t tid)
 {
 	(void)ctx;
@@ -310,6 +317,7 @@ void sim_mem_init(void)
 					     .wake = sim_wake,
 					     .drop = sim_drop,
 					     .present = sim_present,
+					     .large = sim_large,
 					     .place = sim_place,
 					     .read_faults = sim_read_faults};
 }

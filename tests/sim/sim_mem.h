@@ -88,6 +88,7 @@ void sim_discard_resume(void);
 bool sim_discard_active(void);
 
 /* sim_check.c */
+void sim_check_step(void);
 void sim_check_counts(void);
 void sim_check_contents(void);
 void sim_check_rest(void);

@@ -108,10 +108,6 @@ static void spoil_swap(void)
 	uint32_t kind = sim_below(sim.config.damage ? 6 : 2);
 
 	sim.damages += sim.config.damage && kind > 0;
-	/* Only a page that can't be read twice is lost: the next failure is not to meet it again.
-	 */
-	if (!sim.config.damage && kind == 1 && counts.reads < faults->eio_read + 20)
-		return;
 	if (kind == 0)
 		faults->eio_write = counts.writes + 1 + sim_below(4);
 	else if (kind == 1)
@@ -124,6 +120,20 @@ static void spoil_swap(void)
 		faults->lost_write = counts.writes + 1 + sim_below(4);
 	else
 		faults->eio_percent = faults->eio_percent ? 0 : 30;
+}
+
+/* A page is gone from its place, and nobody was told. */
+static void steal_page(struct sim_region *region)
+{
+	struct mt_pager *pager = sim.pager;
+	uint32_t page = sim_below(region->pages);
+	mt_gpn_t gpn = MT_GPN(region->first.n + page);
+
+	if (mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT && region->present[page] &&
+	    !mt_page_droppable(&pager->map, gpn)) {
+		region->present[page] = false;
+		sim.damages++;
+	}
 }
 
 static void flip(bool *flag)
@@ -145,7 +155,9 @@ static void something_happens(void)
 		flip(&region->pinned[sim_below(region->pages)]);
 	else if (what < 84)
 		flip(&region->locked);
-	else if (what < 90 && (sim.config.damage || sim.config.swap_errors))
+	else if (what < 90 && sim.config.theft && region->pages && !sim_discard_active())
+		steal_page(region);
+	else if (what < 90 && sim.swap && (sim.config.damage || sim.config.swap_errors))
 		spoil_swap();
 	else if (what < 93 && sim.config.regions_come_and_go && !sim_discard_active()) {
 		if (region->pages)
@@ -239,7 +251,9 @@ static void calm_down(void)
 
 	sim.calm = true;
 	if (faults)
-		faults->eio_write = faults->eio_read = faults->eio_percent = 0;
+		faults->eio_write = faults->eio_read = 0;
+	if (faults)
+		faults->eio_percent = 0;
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
 		memset(sim.region[i].pinned, 0, sizeof(sim.region[i].pinned));
 	while (sim_guest_blocked() || sim_discard_active()) {
@@ -260,6 +274,8 @@ static void calm_down(void)
 	sim_check_counts();
 	sim_check_contents();
 	come_to_rest();
+	if (faults && sim.config.swap_errors)
+		faults->eio_percent = sim.config.eio_pct;
 	sim.calm = false;
 }
 
@@ -285,7 +301,11 @@ static void sim_start(const struct sim_config *config)
 					    sim.pager->event_fd, &sim.pager->swap);
 		MT_ASSERT(!mt_slots_new(config->swap_slots, &sim.pager->slots));
 		*mt_fake_swap_faults(sim.swap) = (struct mt_fake_swap_faults){
-			.seed = config->seed, .delay_max = config->swap_delay, .reorder = true};
+			.seed = config->seed,
+			.delay_max = config->swap_delay,
+			.reorder = true,
+			.eio_percent = config->swap_errors ? config->eio_pct : 0,
+			.eio_passes = !config->damage};
 	}
 	steer(fixed_pages() + SIM_LEAST_PAGES + config->spare_pages);
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
@@ -337,6 +357,7 @@ void sim_run(const struct sim_config *config, uint64_t steps)
 		if (sim.pager->map.pages[MT_PAGE_FAILED] && !sim_discard_active() && sim_chance(50))
 			recover_failed();
 		turn();
+		sim_check_step();
 		if (sim.step % 8 == 0)
 			sim_check_counts();
 		if (sim.step % 2000 == 0)

@@ -30,7 +30,9 @@ struct sim_config {
 	uint32_t swap_delay;       /* a transfer takes up to so many turns */
 	uint32_t trouble_permille; /* kernel answers other than done */
 	bool damage;               /* reads and writes of swap fail or lie: pages may get FAILED */
-	bool swap_errors;          /* transfers fail, and are told to: nothing may get lost */
+	bool theft;                /* pages vanish from memory: they must be FAILED, not zero */
+	bool swap_errors;          /* transfers fail, and say so: nothing may get lost */
+	uint32_t eio_pct;          /* so many in a hundred, with swap_errors */
 	bool regions_come_and_go;
 	bool all_shrinks; /* every page goes to the zip store if it may */
 };

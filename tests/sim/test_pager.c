@@ -69,6 +69,19 @@ MT_TEST_LIMIT("failed transfers to and from the swap file cost time, never a pag
 	    40000);
 }
 
+MT_TEST_LIMIT("reads that fail time and again lose no page that can be read at last", SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 11,
+				.pages = {800, 500, 100},
+				.spare_pages = 200,
+				.zip_pct = 2,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.swap_errors = true,
+				.eio_pct = 20},
+	    40000);
+}
+
 MT_TEST_LIMIT("a page the disk damaged is lost and said to be, never guessed", SIM_SECONDS)
 {
 	run((struct sim_config){.seed = 5,
@@ -79,6 +92,19 @@ MT_TEST_LIMIT("a page the disk damaged is lost and said to be, never guessed", S
 				.swap_delay = 5,
 				.trouble_permille = 10,
 				.damage = true},
+	    40000);
+}
+
+MT_TEST_LIMIT("a page that vanishes from memory is lost and said to be, never made up of zeros",
+	      SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 10,
+				.pages = {800, 500, 100},
+				.spare_pages = 200,
+				.zip_pct = 5,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.theft = true},
 	    40000);
 }
 

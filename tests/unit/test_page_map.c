@@ -106,8 +106,8 @@ MT_TEST("every page is in one state, and the counts say how many are in each")
 static const char *const ways[MT_PAGE_STATES] = {
 	/*                 URNZSCWDF: Untouched Resident Nominated Zero Shared zipped sWapped
 	   releaseD */
-	[MT_PAGE_UNTOUCHED] = "010000010", [MT_PAGE_RESIDENT] = "101000010",
-	[MT_PAGE_NOMINATED] = "010111110", [MT_PAGE_ZERO] = "010000010",
+	[MT_PAGE_UNTOUCHED] = "010000010", [MT_PAGE_RESIDENT] = "101000011",
+	[MT_PAGE_NOMINATED] = "010111111", [MT_PAGE_ZERO] = "010000010",
 	[MT_PAGE_SHARED] = "010000010",    [MT_PAGE_ZIPPED] = "010000111",
 	[MT_PAGE_SWAPPED] = "010000011",   [MT_PAGE_RELEASED] = "110000000",
 	[MT_PAGE_FAILED] = "000000010",
@@ -127,6 +127,22 @@ MT_TEST("only the transitions that exist are made, all others trap")
 			mt_map_fini(&map);
 		}
 	}
+}
+
+MT_TEST("a page marked as droppable is so until its state changes")
+{
+	make_map();
+	bring(page(0), MT_PAGE_RESIDENT);
+	MT_CHECK(!mt_page_droppable(&map, page(0)));
+	mt_page_droppable_set(&map, page(0));
+	mt_page_heat_set(&map, page(0), (struct mt_heat){.level = 2});
+	MT_CHECK(mt_page_droppable(&map, page(0)));
+	mt_page_set(&map, page(0), MT_PAGE_RESIDENT, MT_PAGE_NOMINATED, 5);
+	MT_CHECK(!mt_page_droppable(&map, page(0)));
+	mt_page_set(&map, page(0), MT_PAGE_NOMINATED, MT_PAGE_RESIDENT, 0);
+	MT_CHECK(!mt_page_droppable(&map, page(0)));
+	MT_CHECK_EQ(mt_page_heat(&map, page(0)).level, 2);
+	mt_map_fini(&map);
 }
 
 static void set_from_wrong_state(void)
@@ -268,17 +284,22 @@ MT_TEST("heat, place and state do not disturb each other")
 	uint64_t place = (1ULL << 40) - 1;
 
 	make_map();
-	for (unsigned int heat = 0; heat <= MT_HEAT_MAX; heat++) {
-		bring(page(heat), MT_PAGE_NOMINATED);
-		mt_page_heat_set(&map, page(heat), heat);
-		mt_page_set(&map, page(heat), MT_PAGE_NOMINATED, MT_PAGE_ZIPPED, place);
-		mt_page_busy_set(&map, page(heat), 1);
-		MT_CHECK_EQ(mt_page_heat(&map, page(heat)), heat);
-		MT_CHECK_EQ(mt_page_place(&map, page(heat)), place);
-		mt_page_moved(&map, page(heat), 3);
-		MT_CHECK_EQ(mt_page_busy(&map, page(heat)), 1);
-		MT_CHECK_EQ(mt_page_place(&map, page(heat)), 3);
-		MT_CHECK_EQ(mt_page_heat(&map, page(heat)), heat);
+	for (unsigned int i = 0; i < PAGES && i < 512; i++) {
+		struct mt_heat heat = {.level = (uint8_t)(i % (MT_HEAT_LEVEL_MAX + 1)),
+				       .rounds = (uint8_t)(i % (MT_HEAT_ROUNDS_MAX + 1)),
+				       .left_tick = (uint16_t)(511 - i)};
+
+		bring(page(i), MT_PAGE_NOMINATED);
+		mt_page_heat_set(&map, page(i), heat);
+		mt_page_set(&map, page(i), MT_PAGE_NOMINATED, MT_PAGE_ZIPPED, place);
+		mt_page_busy_set(&map, page(i), 1);
+		MT_CHECK_EQ(mt_page_place(&map, page(i)), place);
+		mt_page_moved(&map, page(i), 3);
+		MT_CHECK_EQ(mt_page_busy(&map, page(i)), 1);
+		MT_CHECK_EQ(mt_page_place(&map, page(i)), 3);
+		MT_CHECK_EQ(mt_page_heat(&map, page(i)).level, heat.level);
+		MT_CHECK_EQ(mt_page_heat(&map, page(i)).rounds, heat.rounds);
+		MT_CHECK_EQ(mt_page_heat(&map, page(i)).left_tick, heat.left_tick);
 	}
 	mt_map_fini(&map);
 }

@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: MIT */
+/* test_balloon.c - the daemon's side of ballooning, with QEMU's QMP and the monitor played */
+#include "host/fake_qmp.h"
+#include "host/rig.h"
+
+#include "common/mt_test.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#define CREATE_NEW "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp_new\":true}"
+#define SHOW       "{\"cmd\":\"show\",\"vm\":\"web\"}"
+#define FAST       "qmp_retry_ms = 2\nqmp_timeout_ms = 400\nballoon_poll_ms = 50\n"
+
+/* Takes the name "web". Return: the token; @ret_path: the QMP socket's path. Static buffer. */
+static const char *create_new(int ctl, char ret_path[static 100])
+{
+	static char token[64];
+	struct json_object *answer = ctl_ask(ctl, CREATE_NEW);
+	const char *path = json_object_get_string(json_object_object_get(answer, "qmp"));
+
+	MT_CHECK(path && strlen(path) < 100);
+	snprintf(ret_path, 100, "%s", path);
+	snprintf(token, sizeof(token), "%s",
+		 json_object_get_string(json_object_object_get(answer, "token")));
+	json_object_put(answer);
+	return token;
+}
+
+/* The directory of a socket. */
+static const char *dir_of(const char *path)
+{
+	static char dir[100];
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
+	return dir;
+}
+
+static bool gone_soon(const char *path)
+{
+	for (int i = 0; i < 200 && !access(path, F_OK); i++)
+		usleep(20000);
+	return access(path, F_OK) && errno == ENOENT;
+}
+
+MT_TEST("a VM's QMP socket has a private directory, and it goes with the VM")
+{
+	char path[100], file[120];
+	struct rig rig;
+	struct stat st;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	create_new(ctl, path);
+	MT_CHECK(!strncmp(path, rig.socket, strlen(rig.socket)));
+	MT_CHECK(!stat(dir_of(path), &st) && S_ISDIR(st.st_mode));
+	MT_CHECK_EQ(st.st_mode & 0777, 0700);
+	MT_CHECK_EQ(st.st_uid, geteuid());
+	/* what "memtide run" and QEMU leave there */
+	snprintf(file, sizeof(file), "%s/qemu.conf", dir_of(path));
+	fclose(fopen(file, "we"));
+	fclose(fopen(path, "we"));
+	close(ctl);
+	MT_CHECK(gone_soon(dir_of(path)));
+	rig_stop(&rig);
+}
+
+MT_TEST("paths that can't be a QMP socket's are refused, and the name stays free")
+{
+	static const char *const bad[] = {"relative", "/with\\u0001control", "/with\\nnewline"};
+	char line[400], text[200];
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(line, sizeof(line),
+			 "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"%s\"}", bad[i]);
+		MT_CHECK_STR(ctl_code(ctl, line), "EINVAL");
+	}
+	memset(text, 'x', sizeof(text));
+	text[0] = '/';
+	text[150] = '\0';
+	snprintf(line, sizeof(line), "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"%s\"}",
+		 text);
+	MT_CHECK_STR(ctl_code(ctl, line), "ENAMETOOLONG");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"/a b/c\"}"),
+		     "");
+	rig_stop(&rig);
+}
+
+MT_TEST("a name that is taken leaves no directory behind")
+{
+	char path[100], base[120];
+	struct rig rig;
+	struct stat st;
+	int ctl, other;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	other = ctl_open(&rig);
+	create_new(ctl, path);
+	snprintf(base, sizeof(base), "%s.qmp", rig.socket);
+	MT_CHECK_STR(ctl_code(other, CREATE_NEW), "EEXIST");
+	MT_CHECK(!stat(base, &st));
+	MT_CHECK_EQ(st.st_nlink, 3);
+	rig_stop(&rig);
+}
+
+MT_TEST("directories of VMs that ended while no daemon ran are cleaned up, those of others stay")
+{
+	char path[100], stale[120];
+	union mt_wire_msg hello;
+	struct peer peer;
+	struct rig rig;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
+	snprintf(hello.hello.token, sizeof(hello.hello.token), "%s", create_new(ctl, path));
+	snprintf(hello.hello.name, sizeof(hello.hello.name), "web");
+	peer_connect(&rig, &peer);
+	MT_CHECK_EQ(peer_hello_msg(&peer, &hello), 0);
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	close(ctl);
+	rig_stop(&rig);
+	MT_CHECK(!access(dir_of(path), F_OK));
+	snprintf(stale, sizeof(stale), "%s.qmp/0123abcd", rig.socket);
+	MT_CHECK(!mkdir(stale, 0700));
+	rig_start(&rig, "256M", NULL);
+	MT_CHECK(gone_soon(stale));
+	MT_CHECK(!access(dir_of(path), F_OK));
+	rig_stop(&rig);
+}
+
+/*
+ * A VM of 512 MiB on a stage: its monitor, its QMP and its guest are played. The guest uses 400 MiB
+ * and can do without 300 of them; its pages go into the balloon first when they are free.
+ */
+struct stage {
+	struct rig rig;
+	struct peer peer;
+	struct fake_qmp fake;
+	int ctl;
+	uint64_t used_mib;
+	uint64_t usable_mib; /* with an empty balloon */
+	bool silent;         /* the guest does not report */
+	unsigned int turns;
+};
+
+#define STAGE_MIB 512U
+
+static void stage_start(struct stage *stage, const char *pool, const char *config)
+{
+	char line[300];
+	struct json_object *answer;
+	union mt_wire_msg hello;
+
+	memset(stage, 0, sizeof(*stage));
+	rig_make(&stage->rig);
+	rig_start(&stage->rig, pool, config);
+	stage->ctl = ctl_open(&stage->rig);
+	snprintf(line, sizeof(line), "%s/qmp", stage->rig.dir);
+	fake_qmp_start(&stage->fake, line, 7);
+	stage->fake.last_update_s = 1700000000;
+	stage->used_mib = 400;
+	stage->usable_mib = 300;
+	snprintf(line, sizeof(line), "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"%s/qmp\"}",
+		 stage->rig.dir);
+	answer = ctl_ask(stage->ctl, line);
+	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
+	snprintf(hello.hello.token, sizeof(hello.hello.token), "%s",
+		 json_object_get_string(json_object_object_get(answer, "token")));
+	json_object_put(answer);
+	snprintf(hello.hello.name, sizeof(hello.hello.name), "web");
+	peer_connect(&stage->rig, &stage->peer);
+	MT_CHECK_EQ(peer_hello_msg(&stage->peer, &hello), 0);
+	MT_CHECK_EQ(peer_region(&stage->peer, STAGE_MIB * MIB), 0);
+}
+
+static uint64_t stage_ballooned_mib(const struct stage *stage)
+{
+	return STAGE_MIB - stage->fake.actual_bytes / MIB;
+}
+
+/* What the monitor reports: contents beyond its target are compressed to nothing. */
+static void stage_stats(struct stage *stage)
+{
+	uint64_t ballooned = MIB_PAGES(stage_ballooned_mib(stage));
+	uint64_t used = MIB_PAGES(stage->used_mib), held;
+	union mt_wire_msg msg;
+	uint64_t *value = msg.stats.value;
+
+	mt_wire_init(&msg, MT_WIRE_STATS, 0);
+	used = MT_MIN(used, MIB_PAGES(STAGE_MIB) - ballooned);
+	held = MT_MIN(used, MT_MIN(stage->peer.grant, stage->peer.target));
+	msg.stats.count = MT_COUNTER_MAX;
+	value[MT_C_MEMSIZE] = MIB_PAGES(STAGE_MIB);
+	value[MT_C_RESIDENT] = value[MT_C_HELD] = held;
+	value[MT_C_ZIPPED] = used - held;
+	value[MT_C_RELEASED] = ballooned;
+	value[MT_C_UNTOUCHED] = MIB_PAGES(STAGE_MIB) - ballooned - used;
+	peer_send(&stage->peer, &msg);
+	if (stage->peer.grant > MT_MAX(stage->peer.target, held))
+		peer_return(&stage->peer, stage->peer.grant - MT_MAX(stage->peer.target, held));
+}
+
+static void stage_turn(struct stage *stage)
+{
+	uint64_t ballooned = stage_ballooned_mib(stage);
+
+	fake_qmp_turn(&stage->fake);
+	peer_drain(&stage->peer, 0);
+	if (stage->turns++ % 10 == 0) {
+		stage->fake.available_bytes =
+			(stage->usable_mib > ballooned ? stage->usable_mib - ballooned : 0) * MIB;
+		if (!stage->silent)
+			stage->fake.last_update_s++;
+		stage_stats(stage);
+	}
+	usleep(2000);
+}
+
+/* Goes on until the condition holds, for half a minute at most. */
+#define STAGE_UNTIL(stage, condition)                                  \
+	do {                                                           \
+		unsigned int turns_ = 0;                               \
+		while (!(condition) && turns_++ < 10000)               \
+			stage_turn(stage);                             \
+		if (!(condition))                                      \
+			MT_FAIL("does not come true: %s", #condition); \
+	} while (0)
+
+static void stage_for(struct stage *stage, unsigned int turns)
+{
+	while (turns--)
+		stage_turn(stage);
+}
+
+static uint64_t stage_number(struct stage *stage, const char *key)
+{
+	return ctl_number(stage->ctl, SHOW, "vm", key);
+}
+
+static bool stage_word_is(struct stage *stage, const char *key, const char *word)
+{
+	return !strcmp(ctl_string(stage->ctl, SHOW, "vm", key), word);
+}
+
+/* A number of the guest's own; UINT64_MAX: not told. */
+static uint64_t stage_guest(struct stage *stage, const char *key)
+{
+	struct json_object *answer = ctl_ask(stage->ctl, SHOW), *vm, *guest, *value = NULL;
+	uint64_t number = UINT64_MAX;
+
+	vm = json_object_object_get(answer, "vm");
+	guest = json_object_object_get(vm, "guest");
+	if (guest && json_object_object_get_ex(guest, key, &value))
+		number = json_object_get_uint64(value);
+	json_object_put(answer);
+	return number;
+}
+
+static void stage_set(struct stage *stage, const char *settings)
+{
+	char line[200];
+
+	snprintf(line, sizeof(line), "{\"cmd\":\"set\",\"vm\":\"web\",\"settings\":{%s}}",
+		 settings);
+	MT_CHECK_STR(ctl_code(stage->ctl, line), "");
+}
+
+MT_TEST("a guest's numbers are shown under libvirt's names, and old ones are not")
+{
+	struct stage stage;
+
+	stage_start(&stage, "1G", FAST);
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	MT_CHECK_EQ(stage_guest(&stage, "actual"), STAGE_MIB * 1024);
+	MT_CHECK_EQ(stage_guest(&stage, "available"), 490 * 1024);
+	MT_CHECK_EQ(stage_guest(&stage, "usable"), 300 * 1024);
+	MT_CHECK_EQ(stage_guest(&stage, "major_fault"), 7);
+	MT_CHECK(stage_guest(&stage, "last_update") >= 1700000000);
+	MT_CHECK_EQ(stage_guest(&stage, "stale"), 0);
+	/* what the guest does not tell is left out */
+	MT_CHECK_EQ(stage_guest(&stage, "hugetlb_pgalloc"), UINT64_MAX);
+	MT_CHECK_EQ(stage_number(&stage, "vmmemctl"), 0);
+	MT_CHECK_EQ(stage_number(&stage, "vmmemctlmax"), 490 * 1024 * 65 / 100);
+	stage.silent = true;
+	STAGE_UNTIL(&stage, stage_guest(&stage, "stale") == 1);
+	MT_CHECK_EQ(stage_guest(&stage, "usable"), UINT64_MAX);
+	MT_CHECK(stage_guest(&stage, "last_update") >= 1700000000);
+	MT_CHECK(stage_word_is(&stage, "balloon", "silent"));
+	stage.silent = false;
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("a limit is met by the balloon, down to the guest's floor, and given back without it")
+{
+	struct stage stage;
+
+	stage_start(&stage, "1G", FAST);
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	STAGE_UNTIL(&stage,
+		    stage_number(&stage, "vmmemctltarget") == stage_number(&stage, "vmmemctl"));
+	MT_CHECK(stage_ballooned_mib(&stage) < 250);
+	MT_CHECK(ctl_event_seen(stage.ctl, "web", "balloon 0B -> 2"));
+	/* 32 MiB stay available, and 65 % is the most */
+	stage_set(&stage, "\"target_max\":\"100M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 267);
+	stage_for(&stage, 200);
+	MT_CHECK(stage_ballooned_mib(&stage) <= 268);
+	stage_set(&stage, "\"target_max\":\"none\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) == 0);
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("a guest that runs short gets its memory back at once though the host wants it")
+{
+	struct stage stage;
+
+	stage_start(&stage, "1G", FAST);
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 200);
+	/* 5 MiB left */
+	stage.usable_mib = stage_ballooned_mib(&stage) + 5;
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) <= 130);
+	MT_CHECK(ctl_event_seen(stage.ctl, "web", "the guest is short of memory"));
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("a guest that swaps is let go a little and left alone")
+{
+	struct stage stage;
+	uint64_t before;
+
+	stage_start(&stage, "1G", FAST);
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	before = stage_ballooned_mib(&stage);
+	stage.fake.swap_in_bytes += 10 * MIB;
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) < before);
+	stage_for(&stage, 300);
+	MT_CHECK(stage_ballooned_mib(&stage) + before / 8 <= before + 1);
+	MT_CHECK(stage_ballooned_mib(&stage) + before / 8 + 2 >= before);
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("a guest that restarts is let go, and driven again when its driver reports")
+{
+	struct stage stage;
+
+	stage_start(&stage, "1G", FAST);
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	stage.silent = true;
+	fake_qmp_say(&stage.fake, json_tokener_parse("{\"event\":\"RESET\",\"data\":{}}"));
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) == 0);
+	MT_CHECK(ctl_event_seen(stage.ctl, "web", "the guest starts anew"));
+	stage_for(&stage, 200);
+	MT_CHECK_EQ(stage_ballooned_mib(&stage), 0);
+	stage.silent = false;
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	rig_stop(&stage.rig);
+}
+
+/* "web" holds 400 MiB of a pool of 600; "new" comes, and gets what it needs from it. */
+static void stage_contended(struct stage *stage, struct peer *other)
+{
+	stage_start(stage, "600M", FAST);
+	STAGE_UNTIL(stage, stage_word_is(stage, "balloon", "working"));
+	STAGE_UNTIL(stage, stage_number(stage, "held") >= 350 * 1024);
+	peer_join(&stage->rig, other, "new");
+	peer_region_send(other, 512 * MIB);
+}
+
+/* "new" fills what it is granted, and needs more. */
+static void stage_press(struct peer *other)
+{
+	union mt_wire_msg msg;
+	static uint64_t faults;
+
+	peer_drain(other, 0);
+	mt_wire_init(&msg, MT_WIRE_STATS, 0);
+	msg.stats.count = MT_COUNTER_MAX;
+	msg.stats.value[MT_C_MEMSIZE] = MIB_PAGES(512);
+	msg.stats.value[MT_C_HELD] = msg.stats.value[MT_C_RESIDENT] = other->grant;
+	msg.stats.value[MT_C_UNTOUCHED] = MIB_PAGES(512) - MT_MIN(other->grant, MIB_PAGES(512));
+	msg.stats.value[MT_C_FAULT_NEW] = msg.stats.value[MT_C_FAULT_WAITED] = ++faults;
+	peer_send(other, &msg);
+}
+
+MT_TEST("who must give memory up for others is asked by its balloon, and not paged while that "
+	"works")
+{
+	struct stage stage;
+	struct peer other;
+	uint64_t zipped = 0;
+
+	stage_contended(&stage, &other);
+	/* 64 MiB a turn would be over before anybody looks */
+	stage.fake.step_bytes = MIB;
+	for (unsigned int i = 0; i < 10000 && other.grant < MIB_PAGES(200); i++) {
+		stage_press(&other);
+		stage_turn(&stage);
+		zipped = MT_MAX(zipped, stage_number(&stage, "zipped"));
+	}
+	MT_CHECK(stage_ballooned_mib(&stage) >= 50);
+	MT_CHECK(other.grant >= MIB_PAGES(200));
+	/* statistics are a little behind targets */
+	if (zipped > 24 * 1024)
+		MT_FAIL("%llu KiB were paged out", (unsigned long long)zipped);
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("when the balloon does not move, pages go out within seconds, and the reason is told")
+{
+	struct stage stage;
+	struct peer other;
+
+	stage_contended(&stage, &other);
+	stage.fake.step_bytes = 0;
+	for (unsigned int i = 0; i < 10000 && other.grant < MIB_PAGES(200); i++) {
+		stage_press(&other);
+		stage_turn(&stage);
+	}
+	MT_CHECK(other.grant >= MIB_PAGES(200));
+	MT_CHECK_EQ(stage_ballooned_mib(&stage), 0);
+	MT_CHECK(ctl_event_seen(stage.ctl, "web", "balloon: slower than wanted"));
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("a VM without a balloon device is paged like any")
+{
+	struct stage stage;
+
+	stage_start(&stage, "1G", FAST);
+	stage.fake.no_balloon = true;
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "absent"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_number(&stage, "zipped") >= 90 * 1024);
+	MT_CHECK_EQ(stage.fake.balloons, 0);
+	/* plugged in later, it is found */
+	stage.fake.no_balloon = false;
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 200);
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("a balloon that could kill its guest is not driven, and the reason is told")
+{
+	struct stage stage;
+
+	stage_start(&stage, "1G", FAST);
+	stage.fake.no_deflate_on_oom = true;
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "unsafe"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_number(&stage, "zipped") >= 90 * 1024);
+	MT_CHECK_EQ(stage.fake.balloons, 0);
+	MT_CHECK(ctl_event_seen(stage.ctl, "web", "balloon: it lacks deflate-on-oom=on"));
+	/* the guest's numbers are worth having all the same */
+	STAGE_UNTIL(&stage, stage_guest(&stage, "usable") == 300 * 1024);
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("a daemon killed and restarted finds the balloon as it is and goes on")
+{
+	struct stage stage;
+	uint64_t before;
+
+	stage_start(&stage, "1G", FAST);
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	before = stage_ballooned_mib(&stage);
+	/* the state file is written within a second */
+	stage_for(&stage, 700);
+	close(stage.ctl);
+	rig_kill(&stage.rig);
+	rig_start(&stage.rig, "1G", FAST);
+	stage.ctl = ctl_open(&stage.rig);
+	MT_CHECK_EQ(peer_again(&stage.rig, &stage.peer, "web", MIB_PAGES(STAGE_MIB)), 0);
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_for(&stage, 100);
+	MT_CHECK_EQ(stage_ballooned_mib(&stage), before);
+	stage_set(&stage, "\"target_max\":\"none\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) == 0);
+	rig_stop(&stage.rig);
+}
+
+static unsigned int count_events(int ctl, const char *text)
+{
+	struct json_object *answer = ctl_ask(ctl, "{\"cmd\":\"events\",\"after\":0}");
+	struct json_object *events = json_object_object_get(answer, "events");
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < json_object_array_length(events); i++) {
+		struct json_object *event = json_object_array_get_idx(events, i);
+
+		if (strstr(json_object_get_string(json_object_object_get(event, "text")), text))
+			count++;
+	}
+	json_object_put(answer);
+	return count;
+}
+
+/*
+ * The server's own count of connections that ended is the measure: on a slow machine a right answer
+ * may come too late, and then that is the fault.
+ */
+MT_TEST_LIMIT("a thousand QMP faults are one event each, and the daemon answers all the while", 280)
+{
+	static const unsigned int faults = 1000;
+	uint64_t random = 4711;
+	struct stage stage;
+
+	stage_start(&stage, "1G", "qmp_retry_ms = 1\nqmp_timeout_ms = 100\nballoon_poll_ms = 1\n");
+	while (stage.fake.ended < faults) {
+		unsigned int ended = stage.fake.ended;
+
+		/* hangs take their time, so they are rarer here */
+		do {
+			stage.fake.fault =
+				1 + (enum fake_fault)fake_random(&random, FAKE_FAULTS - 1);
+		} while ((stage.fake.fault == FAKE_HANG || stage.fake.fault == FAKE_HALF_HANG ||
+			  stage.fake.fault == FAKE_TOO_LONG) &&
+			 fake_random(&random, 10));
+		stage.fake.after = 2 + (unsigned int)fake_random(&random, 8);
+		STAGE_UNTIL(&stage, stage.fake.ended > ended);
+		if (ended % 50 == 0)
+			MT_CHECK_STR(ctl_code(stage.ctl, SHOW), "");
+	}
+	stage.fake.fault = FAKE_NONE;
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	MT_CHECK_EQ(count_events(stage.ctl, "QMP: "), stage.fake.ended);
+	rig_stop(&stage.rig);
+}
+
+MT_TEST_MAIN

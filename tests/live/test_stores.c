@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_stores.c - the swap file fails while VMs run, and nobody is ever given zeros for a page
+ *
+ * Each failure is made outside of the VM: the file is overwritten or cut short through the
+ * descriptor of its daemon, or the VM may write no file at all. I5, I6; what one VM suffers is no
+ * other's business.
+ */
+#include "live/live.h"
+#include "common/mt_test.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define MIB   1024 /* in KiB */
+#define BLOCK (1U << 20)
+
+/* Opens the swap file of the VM with @pid anew, for reading and writing. */
+static int swap_file(const struct live_daemon *d, pid_t pid)
+{
+	char path[64], link[400], place[400];
+	struct dirent *entry;
+	int fd = -1;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	MT_CHECK(dir);
+	while (fd < 0 && (entry = readdir(dir))) {
+		ssize_t got;
+
+		snprintf(place, sizeof(place), "%s/%s", path, entry->d_name);
+		got = readlink(place, link, sizeof(link) - 1);
+		if (got <= 0)
+			continue;
+		link[got] = '\0';
+		if (!strncmp(link, d->dir, strlen(d->dir)) && strstr(link, "(deleted)"))
+			fd = open(place, O_RDWR | O_CLOEXEC);
+	}
+	closedir(dir);
+	MT_CHECK(fd >= 0);
+	return fd;
+}
+
+static void overwrite(int fd)
+{
+	static uint8_t block[BLOCK];
+	struct stat st;
+
+	memset(block, 0, sizeof(block));
+	MT_CHECK(!fstat(fd, &st));
+	for (off_t at = 0; at < st.st_size; at += BLOCK)
+		MT_CHECK(pwrite(fd, block, BLOCK, at) == BLOCK);
+}
+
+static bool event_tells(const struct live_daemon *d, const char *vm, const char *text)
+{
+	json_object *answer = live_ask(d, "{\"cmd\":\"events\",\"after\":0}"), *list, *value;
+	bool found = false;
+
+	json_object_object_get_ex(answer, "events", &list);
+	for (size_t i = 0; !found && i < json_object_array_length(list); i++) {
+		json_object *event = json_object_array_get_idx(list, i);
+
+		found = json_object_object_get_ex(event, "vm", &value) &&
+			!strcmp(json_object_get_string(value), vm) &&
+			json_object_object_get_ex(event, "text", &value) &&
+			strstr(json_object_get_string(value), text);
+	}
+	json_object_put(answer);
+	return found;
+}
+
+static void wait_state(const struct live_daemon *d, const char *vm, const char *state)
+{
+	for (int i = 0; i < 400 && strcmp(live_state(d, vm), state); i++)
+		live_sleep(0.05);
+	MT_CHECK_STR(live_state(d, vm), state);
+}
+
+/* It stands still at its lost page: it must not have seen a wrong one, and can only be killed. */
+static void end_stuck(struct live_vm *vm)
+{
+	int status = -1;
+	char text[512] = "";
+
+	MT_CHECK_EQ(waitpid(vm->pid, &status, WNOHANG), 0);
+	fcntl(vm->out, F_SETFL, O_NONBLOCK);
+	MT_CHECK(read(vm->out, text, sizeof(text) - 1) <= 0 || !strstr(text, "\"end\""));
+	kill(vm->pid, SIGKILL);
+	waitpid(vm->pid, &status, 0);
+	close(vm->out);
+}
+
+/* VM a's file is spoiled by @spoil; VM b, beside it, must not notice. */
+static void spoiled(void (*spoil)(int fd), const char *cause)
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+	int fd;
+
+	live_start(&d, "512M");
+	live_vm_start(&a, &d, "a",
+		      "--mem 96M --seconds 600 --mix 0/0/0/100 --pattern idle --hot-pct 1");
+	live_vm_start(&b, &d, "b", "--mem 64M --seconds 600 --mix 0/0/0/100");
+	live_set(&d, "a", "target_max", "40M");
+	live_set(&d, "b", "target_max", "40M");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 40 * MIB, 20));
+	MT_CHECK(live_wait_at_least(&d, "b", "swapped", 10 * MIB, 20));
+	fd = swap_file(&d, a.pid);
+	spoil(fd);
+	close(fd);
+	live_set(&d, "a", "target_max", "none");
+	/* It looks at all its memory at its end, and so comes to a page that is lost. */
+	kill(a.pid, SIGTERM);
+	wait_state(&d, "a", "failed");
+	MT_CHECK(event_tells(&d, "a", "page 0x"));
+	MT_CHECK(event_tells(&d, "a", cause));
+	MT_CHECK_STR(live_state(&d, "b"), "running");
+	live_check(&d, "a");
+	live_check(&d, "b");
+	live_vm_end(&b);
+	end_stuck(&a);
+	live_stop(&d);
+}
+
+MT_TEST("a swapped page that was overwritten stops its VM, which is told the page and why")
+{
+	spoiled(overwrite, "wrong checksum");
+}
+
+static void cut(int fd)
+{
+	MT_CHECK(!ftruncate(fd, 0));
+}
+
+MT_TEST("a swap file that was cut short stops its VM, which is told the page and why")
+{
+	spoiled(cut, "lost: ");
+}
+
+MT_TEST("a VM that may write no swap file keeps all its pages where they are")
+{
+	struct rlimit none = {0, 0}, before;
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start(&d, "512M");
+	/* Inherited by the VM: each write to a file fails. Its own output is a pipe. */
+	MT_CHECK(!getrlimit(RLIMIT_FSIZE, &before));
+	signal(SIGXFSZ, SIG_IGN);
+	none.rlim_max = before.rlim_max;
+	MT_CHECK(!setrlimit(RLIMIT_FSIZE, &none));
+	live_vm_begin(&a, &d, "a", "--mem 64M --seconds 600 --mix 0/0/20/80 --threads 1");
+	MT_CHECK(!setrlimit(RLIMIT_FSIZE, &before));
+	live_vm_ready(&a);
+	live_set(&d, "a", "target_max", "40M");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapErrors", 1, 20));
+	live_sleep(2);
+	MT_CHECK_EQ(live_field(&d, "a", "swapped"), 0);
+	MT_CHECK_STR(live_state(&d, "a"), "running");
+	MT_CHECK(event_tells(&d, "a", "pages stay where they are"));
+	live_check(&d, "a");
+	live_vm_end(&a);
+	live_stop(&d);
+}
+
+/* Is there anything but zeros in the VM's swap file? */
+static bool file_is_clean(const struct live_daemon *d, pid_t pid)
+{
+	static uint8_t block[BLOCK], zeros[BLOCK];
+	int fd = swap_file(d, pid);
+	bool clean = true;
+	ssize_t got;
+
+	while (clean && (got = read(fd, block, sizeof(block))) > 0)
+		clean = !memcmp(block, zeros, (size_t)got);
+	close(fd);
+	return clean;
+}
+
+MT_TEST("a new VM finds nothing of an old one, in its memory or in its swap file")
+{
+	struct live_daemon d;
+	char place[LIVE_PATH_MAX + 16];
+	struct dirent *entry;
+	struct live_vm a, b;
+	DIR *dir;
+
+	live_start(&d, "128M");
+	live_vm_start(&a, &d, "a", "--mem 192M --seconds 600 --mix 0/0/0/100 --threads 1");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 60 * MIB, 20));
+	MT_CHECK(!file_is_clean(&d, a.pid));
+	/* No name by which anybody could open it. */
+	snprintf(place, sizeof(place), "%s/swap", d.dir);
+	dir = opendir(place);
+	MT_CHECK(dir);
+	while ((entry = readdir(dir)))
+		MT_CHECK(entry->d_name[0] == '.');
+	closedir(dir);
+	live_vm_end(&a);
+	/* It verifies that all it has not written reads as zeros. */
+	live_vm_start(&b, &d, "b",
+		      "--mem 192M --seconds 3 --no-fill --write-pct 5 --mix 0/0/0/100");
+	MT_CHECK(file_is_clean(&d, b.pid) || live_field(&d, "b", "swapped") > 0);
+	live_vm_finish(&b);
+	live_vm_start(&b, &d, "c", "--mem 64M --seconds 60 --no-fill --pattern idle --hot-pct 1");
+	MT_CHECK_EQ(live_field(&d, "c", "swapped"), 0);
+	MT_CHECK(file_is_clean(&d, b.pid));
+	live_vm_end(&b);
+	live_stop(&d);
+}
+
+MT_TEST_MAIN

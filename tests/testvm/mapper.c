@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mapper.c - memtide-mapper: a VMM that changes the mappings under its guest memory
+ *
+ * Runs with the preload library, as QEMU does. Fills memory, waits until most of it has been taken
+ * away, then unmaps, replaces or moves a part of it and checks every page, those that are still the
+ * guest's and those that are new. When all were right it waits for its input to end, so that it
+ * can be looked at. Exit status: 0; 1 for a wrong page; 2 for anything else.
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE    4096UL
+#define PAGES   16384UL /* 64 MiB */
+#define THIRD   (PAGES / 3)
+#define WAIT_MS 30000
+
+/* Every page has a place and a version; half of it does not shrink, so that both stores get some.
+ */
+static void fill(uint8_t *at, uint64_t number, uint64_t version)
+{
+	uint64_t *word = (uint64_t *)(void *)at;
+	uint64_t x = number * 0x9e3779b97f4a7c15ULL + version;
+
+	for (size_t i = 0; i < PAGE / 8; i++) {
+		if (number % 2)
+			x = (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9ULL;
+		word[i] = x;
+	}
+}
+
+static int wrong(const uint8_t *at, uint64_t number, uint64_t version)
+{
+	static uint8_t should[PAGE] __attribute__((aligned(8)));
+
+	fill(should, number, version);
+	if (!memcmp(at, should, PAGE))
+		return 0;
+	printf("# page %lu is wrong; its first word is %lx\n", (unsigned long)number,
+	       (unsigned long)*(const uint64_t *)(const void *)at);
+	return 1;
+}
+
+static void fill_range(uint8_t *at, uint64_t first, uint64_t count, uint64_t version)
+{
+	for (uint64_t i = 0; i < count; i++)
+		fill(at + i * PAGE, first + i, version);
+}
+
+static void check_range(const uint8_t *at, uint64_t first, uint64_t count, uint64_t version)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if (wrong(at + i * PAGE, first + i, version))
+			exit(1);
+}
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+static uint64_t present(const uint8_t *at)
+{
+	static uint64_t entry[PAGES];
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t count = 0;
+
+	if (fd < 0 || pread(fd, entry, sizeof(entry), (off_t)((uintptr_t)at / PAGE * 8)) !=
+			      (ssize_t)sizeof(entry))
+		die("pagemap");
+	close(fd);
+	for (size_t i = 0; i < PAGES; i++)
+		count += entry[i] >> 62 != 0;
+	return count;
+}
+
+/* Until a good part of the memory is out. */
+static void wait_squeezed(const uint8_t *at)
+{
+	for (int ms = 0; present(at) > PAGES / 2; ms += 50) {
+		if (ms > WAIT_MS)
+			die("nobody takes memory away");
+		usleep(50000);
+	}
+}
+
+/* The hand goes round while the guest's pages are touched. */
+static void churn(uint8_t *at, uint64_t first, uint64_t count, uint64_t version)
+{
+	for (int round = 0; round < 3; round++) {
+		check_range(at, first, count, version + (uint64_t)round);
+		fill_range(at, first, count, version + (uint64_t)round + 1);
+		usleep(200000);
+	}
+}
+
+static uint8_t *guest_memory(void)
+{
+	uint8_t *at = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+
+	if (at == MAP_FAILED || madvise(at, PAGES * PAGE, MADV_DONTFORK))
+		die("guest memory");
+	fill_range(at, 0, PAGES, 1);
+	printf("# the VMM has filled its memory\n");
+	fflush(stdout);
+	wait_squeezed(at);
+	return at;
+}
+
+/* The middle third becomes other memory: by one call, or by two. */
+static void replace_middle(uint8_t *at, int unmap_first)
+{
+	uint8_t *middle = at + THIRD * PAGE;
+
+	if (unmap_first && munmap(middle, THIRD * PAGE))
+		die("munmap");
+	if (mmap(middle, THIRD * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != middle)
+		die("mmap");
+	fill_range(middle, THIRD, THIRD, 100);
+	churn(at, 0, THIRD, 1);
+	churn(at + 2 * THIRD * PAGE, 2 * THIRD, THIRD, 1);
+	check_range(middle, THIRD, THIRD, 100);
+}
+
+static void replace_all(uint8_t *at)
+{
+	if (mmap(at, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		 -1, 0) != at)
+		die("mmap");
+	churn(at, 0, 0, 1);
+	for (size_t i = 0; i < PAGES * PAGE; i += PAGE)
+		if (at[i])
+			exit(1);
+	fill_range(at, 0, PAGES, 100);
+	usleep(500000);
+	check_range(at, 0, PAGES, 100);
+}
+
+static void move_all(uint8_t *at)
+{
+	uint8_t *to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (to == MAP_FAILED ||
+	    mremap(at, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		die("mremap");
+	check_range(to, 0, PAGES, 1);
+	fill_range(to, 0, PAGES, 2);
+	usleep(300000);
+	check_range(to, 0, PAGES, 2);
+}
+
+/* A call that the kernel refuses changes nothing. */
+static void refused(uint8_t *at)
+{
+	if (mmap(at + THIRD * PAGE, THIRD * PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, -1, 0) !=
+	    MAP_FAILED)
+		exit(2);
+	check_range(at, 0, PAGES, 1);
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+	uint8_t *at = guest_memory();
+	char end;
+
+	if (!strcmp(what, "mmap"))
+		replace_middle(at, 0);
+	else if (!strcmp(what, "munmap"))
+		replace_middle(at, 1);
+	else if (!strcmp(what, "mmap-all"))
+		replace_all(at);
+	else if (!strcmp(what, "mremap"))
+		move_all(at);
+	else if (!strcmp(what, "refused"))
+		refused(at);
+	else
+		return 2;
+	return read(STDIN_FILENO, &end, 1) != 0;
+}
