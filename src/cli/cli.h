@@ -33,7 +33,8 @@ struct cli_verb {
 };
 
 extern const struct cli_verb cli_verb_run, cli_verb_list, cli_verb_show, cli_verb_host,
-	cli_verb_set, cli_verb_top, cli_verb_events, cli_verb_check, cli_verb_doctor, cli_verb_sim;
+	cli_verb_set, cli_verb_top, cli_verb_events, cli_verb_check, cli_verb_doctor, cli_verb_sim,
+	cli_verb_mmu, cli_verb_translate, cli_verb_pagemap;
 
 enum cli_opt_kind {
 	CLI_OPT_FLAG,      /* bool */

@@ -167,8 +167,10 @@ static int client_errno_of(const char *name)
 		const char *name;
 		int code;
 	} known[] = {
-		{"EEXIST", -EEXIST},   {"ENOENT", -ENOENT}, {"EINVAL", -EINVAL},
-		{"ENOSPC", -ENOSPC},   {"EPERM", -EPERM},   {"EACCES", -EACCES},
+		{"EEXIST", -EEXIST},   {"ENOENT", -ENOENT},
+		{"EINVAL", -EINVAL},   {"ENOSPC", -ENOSPC},
+		{"EPERM", -EPERM},     {"EACCES", -EACCES},
+		{"EFAULT", -EFAULT},   {"EIO", -EIO},
 		{"ETIMEDOUT", -ETIME}, /* the daemon's own: the connection goes on */
 	};
 

@@ -12,8 +12,9 @@
 #include <string.h>
 
 static const struct cli_verb *const verbs[] = {
-	&cli_verb_run, &cli_verb_list,   &cli_verb_show,  &cli_verb_host,   &cli_verb_set,
-	&cli_verb_top, &cli_verb_events, &cli_verb_check, &cli_verb_doctor, &cli_verb_sim,
+	&cli_verb_run, &cli_verb_list,      &cli_verb_show,    &cli_verb_host,   &cli_verb_set,
+	&cli_verb_top, &cli_verb_events,    &cli_verb_check,   &cli_verb_doctor, &cli_verb_sim,
+	&cli_verb_mmu, &cli_verb_translate, &cli_verb_pagemap,
 };
 
 static void print_help(FILE *out)
@@ -23,7 +24,7 @@ static void print_help(FILE *out)
 	      "steer.\n\n",
 	      out);
 	for (size_t i = 0; i < MT_ARRAY_SIZE(verbs); i++)
-		fprintf(out, "  %-8s %s\n", verbs[i]->name, verbs[i]->summary);
+		fprintf(out, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
 	fputs("\n"
 	      "  --socket PATH  the daemon's control socket; otherwise $MEMTIDE_SOCKET,\n"
 	      "                 otherwise " CLI_SOCKET_DEFAULT "\n"

@@ -260,17 +260,46 @@ void mt_client_accept(struct mt_server *server)
 	}
 }
 
-void mt_client_checked(struct mt_server *server, const struct mt_vmrec *vm,
-		       const struct mt_wire_checked *msg)
+/* Who waits for this VM's answer to @serial, from now on no longer. */
+static struct mt_client *client_waiting(struct mt_server *server, const struct mt_vmrec *vm,
+					uint32_t serial)
 {
 	for (struct mt_client *client = server->clients; client; client = client->next) {
-		if (!client->check_serial || client->check_serial != msg->head.serial ||
+		if (!client->check_serial || client->check_serial != serial ||
 		    client->check_vm != vm->id)
 			continue;
 		client->check_serial = 0;
+		return client;
+	}
+	return NULL;
+}
+
+void mt_client_checked(struct mt_server *server, const struct mt_vmrec *vm,
+		       const struct mt_wire_checked *msg)
+{
+	struct mt_client *client = client_waiting(server, vm, msg->head.serial);
+
+	if (client)
 		mt_client_answer(client, mt_json_checked(msg));
+}
+
+void mt_client_peeked(struct mt_server *server, const struct mt_vmrec *vm,
+		      const struct mt_wire_peeked *msg)
+{
+	struct mt_client *client = client_waiting(server, vm, msg->head.serial);
+	struct mt_err err = {0};
+
+	if (!client)
+		return;
+	if (!msg->code) {
+		mt_client_answer(client, mt_json_peeked(msg));
 		return;
 	}
+	mt_err_set(&err, msg->code, "VM '%s': %s", vm->name,
+		   msg->code == -EFAULT ? "no guest memory at this address"
+		   : msg->code == -EIO  ? "the page is lost"
+					: "the page would not stand still; try again");
+	mt_client_error(client, &err);
 }
 
 void mt_client_expire(struct mt_server *server)
@@ -289,10 +318,10 @@ void mt_client_expire(struct mt_server *server)
 			continue;
 		}
 		if (vm && vm->link)
-			mt_err_set(&err, -ETIMEDOUT, "VM '%s' did not finish its audit in %u s",
-				   vm->name, (server->config.check_timeout_ms + 999) / 1000);
+			mt_err_set(&err, -ETIMEDOUT, "VM '%s' did not answer in %u s", vm->name,
+				   (server->config.check_timeout_ms + 999) / 1000);
 		else
-			mt_err_set(&err, -ENOTCONN, "the VM left during its audit");
+			mt_err_set(&err, -ENOTCONN, "the VM left before it answered");
 		client->check_serial = 0;
 		mt_client_error(client, &err);
 	}

@@ -32,7 +32,7 @@ struct mt_client {
 	bool follow; /* wants every further event */
 	uint64_t event_last;
 
-	uint32_t check_serial; /* audit under way; 0: none */
+	uint32_t check_serial; /* audit or peek under way; 0: none */
 	uint32_t check_vm;
 	uint64_t check_by_ns;
 	struct mt_client *next;
@@ -50,6 +50,10 @@ void mt_client_error(struct mt_client *client, const struct mt_err *err);
 /** mt_client_checked() - a monitor's audit is done: whoever waits for it gets his answer */
 void mt_client_checked(struct mt_server *server, const struct mt_vmrec *vm,
 		       const struct mt_wire_checked *msg);
+
+/** mt_client_peeked() - the same for a peek */
+void mt_client_peeked(struct mt_server *server, const struct mt_vmrec *vm,
+		      const struct mt_wire_peeked *msg);
 
 /** mt_client_sweep() - events to followers, output to sockets, broken clients out. Return: any
  * dropped? */

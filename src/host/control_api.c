@@ -288,21 +288,20 @@ static int control_events(struct mt_client *client, struct json_object *request,
 	return 0;
 }
 
-static int control_check(struct mt_client *client, struct json_object *request,
-			 struct json_object *answer, struct mt_err *err)
+/* Send @msg to the monitor of the VM that the request names; the client waits for its answer. */
+static int control_ask_monitor(struct mt_client *client, struct json_object *request,
+			       union mt_wire_msg *msg, struct mt_err *err)
 {
 	struct mt_server *server = client->server;
 	struct mt_vmrec *vm = NULL;
-	union mt_wire_msg msg;
 	int rc = control_find_vm(client, request, &vm, err);
 
-	(void)answer;
 	if (rc)
 		return rc;
 	if (!vm->link)
 		return mt_err_set(err, -ENOTCONN, "VM '%s' is %s: its monitor can't be asked",
 				  vm->name, mt_vm_state_name(mt_vm_state(vm)));
-	/* 0 means none; a number comes again after four billion audits */
+	/* 0 means none; a number comes again after four billion requests */
 	if (!++server->last_serial)
 		server->last_serial = 1;
 	client->check_serial = server->last_serial;
@@ -310,9 +309,55 @@ static int control_check(struct mt_client *client, struct json_object *request,
 	client->check_by_ns =
 		mt_server_now_ns(server) + server->config.check_timeout_ms * MT_NS_PER_MS;
 	mt_server_arm(server, client->check_by_ns);
-	mt_wire_init(&msg, MT_WIRE_CHECK, client->check_serial);
-	mt_link_send(vm->link, &msg, -1);
+	msg->head.serial = client->check_serial;
+	mt_link_send(vm->link, msg, -1);
 	return CONTROL_LATER;
+}
+
+static int control_check(struct mt_client *client, struct json_object *request,
+			 struct json_object *answer, struct mt_err *err)
+{
+	union mt_wire_msg msg;
+
+	(void)answer;
+	mt_wire_init(&msg, MT_WIRE_CHECK, 0);
+	return control_ask_monitor(client, request, &msg, err);
+}
+
+/* @key: how much is wanted */
+static int control_look(struct mt_client *client, struct json_object *request, const char *key,
+			enum mt_peek_what what, struct mt_err *err)
+{
+	struct json_object *addr = NULL, *count = NULL;
+	union mt_wire_msg msg;
+
+	mt_wire_init(&msg, MT_WIRE_PEEK, 0);
+	if (!json_object_object_get_ex(request, "addr", &addr) ||
+	    !json_object_is_type(addr, json_type_int) || json_object_get_int64(addr) < 0)
+		return mt_err_set(err, -EINVAL,
+				  "addr: must be a host address in a region of the VM");
+	if (!json_object_object_get_ex(request, key, &count) ||
+	    !json_object_is_type(count, json_type_int) || json_object_get_int64(count) < 1 ||
+	    json_object_get_int64(count) > MT_PEEK_MAX)
+		return mt_err_set(err, -EINVAL, "%s: must be from 1 to %d", key, MT_PEEK_MAX);
+	msg.peek.addr = (uint64_t)json_object_get_int64(addr);
+	msg.peek.count = (uint32_t)json_object_get_int64(count);
+	msg.peek.what = what;
+	return control_ask_monitor(client, request, &msg, err);
+}
+
+static int control_peek(struct mt_client *client, struct json_object *request,
+			struct json_object *answer, struct mt_err *err)
+{
+	(void)answer;
+	return control_look(client, request, "bytes", MT_PEEK_BYTES, err);
+}
+
+static int control_states(struct mt_client *client, struct json_object *request,
+			  struct json_object *answer, struct mt_err *err)
+{
+	(void)answer;
+	return control_look(client, request, "pages", MT_PEEK_STATES, err);
 }
 
 static const struct {
@@ -321,7 +366,7 @@ static const struct {
 } control_table[] = {
 	{"vm_create", control_vm_create}, {"list", control_list}, {"show", control_show},
 	{"host", control_host},           {"set", control_set},   {"events", control_events},
-	{"check", control_check},
+	{"check", control_check},         {"peek", control_peek}, {"states", control_states},
 };
 
 static int control_run(struct mt_client *client, struct json_object *request,

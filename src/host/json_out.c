@@ -5,6 +5,7 @@
 #include "host/share.h"
 #include "sys/swap_file.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -70,6 +71,20 @@ struct json_object *mt_json_event(const struct mt_event *event)
 	json_text(object, "vm", event->vm);
 	json_text(object, "text", event->text);
 	return object;
+}
+
+struct json_object *mt_json_peeked(const struct mt_wire_peeked *msg)
+{
+	struct json_object *answer = mt_json_ok();
+	char text[2 * MT_PEEK_MAX + 1] = "";
+
+	for (uint32_t i = 0; i < msg->count; i++)
+		snprintf(text + (size_t)i * 2, 3, "%02x", msg->data[i]);
+	json_text(answer, "data", text);
+	json_number(answer, "state", msg->state);
+	json_number(answer, "place", msg->place);
+	json_number(answer, "length", msg->length);
+	return answer;
 }
 
 struct json_object *mt_json_checked(const struct mt_wire_checked *msg)

@@ -13,6 +13,8 @@ struct json_object *mt_json_ok(void);
 struct json_object *mt_json_error(const struct mt_err *err);
 struct json_object *mt_json_event(const struct mt_event *event);
 struct json_object *mt_json_checked(const struct mt_wire_checked *msg);
+/** mt_json_peeked() - the answer to "peek" and "states" */
+struct json_object *mt_json_peeked(const struct mt_wire_peeked *msg);
 struct json_object *mt_json_vm(const struct mt_vmrec *vm);
 struct json_object *mt_json_host(const struct mt_server *server);
 

@@ -180,6 +180,9 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int 
 	case MT_WIRE_CHECKED:
 		mt_client_checked(link->server, link->vm, &msg->checked);
 		break;
+	case MT_WIRE_PEEKED:
+		mt_client_peeked(link->server, link->vm, &msg->peeked);
+		break;
 	case MT_WIRE_BYE:
 		msgs_bye(link);
 		break;
@@ -205,6 +208,7 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int 
 	case MT_WIRE_TARGET:
 	case MT_WIRE_SETTINGS:
 	case MT_WIRE_CHECK:
+	case MT_WIRE_PEEK:
 	default:
 		mt_link_break(link, "dropped: sent a daemon's message");
 	}

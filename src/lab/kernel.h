@@ -50,7 +50,8 @@ struct lab_list {
 };
 
 struct lab_kernel_stats {
-	uint64_t faults, demand, large, copies, swap_ins, swap_outs, forks, switches, tables;
+	uint64_t faults, demand, large, copies, swap_ins, swap_outs, forks, switches, tables,
+		tables_peak;
 };
 
 struct lab_kernel {

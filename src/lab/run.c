@@ -10,15 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define MARK       0x9e3779b97f4a7c15ULL /* odd: numbers stay distinct when multiplied by it */
-#define TRACE_PIDS 1024u
-
-struct pass {
-	const struct lab_trace *trace;
-	struct lab_run *run;
-	bool alive[TRACE_PIDS];
-	uint32_t current; /* 0: none */
-};
+#define MARK 0x9e3779b97f4a7c15ULL /* odd: numbers stay distinct when multiplied by it */
 
 static struct lab_mapping *find_mapping(struct lab_process *process, uint64_t page)
 {
@@ -56,18 +48,18 @@ int lab_touch(struct lab_run *run, uint64_t page, unsigned int access)
 	return rc;
 }
 
-static int need_pid(struct pass *pass, uint64_t pid, bool alive)
+static int need_pid(struct lab_pass *pass, uint64_t pid, bool alive)
 {
-	if (pid && pid < TRACE_PIDS && pass->alive[pid] == alive)
+	if (pid && pid < LAB_TRACE_PIDS && pass->alive[pid] == alive)
 		return 0;
 	return mt_err_set(&pass->run->kernel->err, -EINVAL, "process %llu is %s",
 			  (unsigned long long)pid,
-			  !pid || pid >= TRACE_PIDS ? "out of range"
-			  : alive                   ? "not there"
-						    : "there already");
+			  !pid || pid >= LAB_TRACE_PIDS ? "out of range"
+			  : alive                       ? "not there"
+							: "there already");
 }
 
-static int do_op(struct pass *pass, const struct lab_op *op)
+static int do_op(struct lab_pass *pass, const struct lab_op *op)
 {
 	struct lab_kernel *kernel = pass->run->kernel;
 	int rc;
@@ -102,49 +94,91 @@ static int do_op(struct pass *pass, const struct lab_op *op)
 	case LAB_OP_EXEC:
 		return lab_exec(kernel);
 	case LAB_OP_EXIT:
-		pass->alive[pass->current] = false;
-		pass->current = 0;
-		return lab_exit(kernel);
+		rc = lab_exit(kernel);
+		if (!rc)
+			pass->alive[pass->current] = false;
+		return rc;
 	}
 	MT_UNREACHABLE("the reader knows no other");
 }
 
-/* All processes of the trace end, whatever happened. */
-static int end_all(struct pass *pass)
+static int spawn_first(struct lab_pass *pass, struct mt_err *err)
+{
+	struct lab_kernel *kernel = pass->run->kernel;
+	int rc = lab_spawn(kernel, 1);
+
+	pass->alive[1] = !rc;
+	pass->current = 1;
+	if (!rc)
+		rc = lab_switch(kernel, 1);
+	return rc ? mt_err_set(err, rc, "%s: %s", pass->trace->path, kernel->err.msg) : 0;
+}
+
+static int do_ops(struct lab_pass *pass, size_t from, size_t to, struct mt_err *err)
+{
+	const struct lab_trace *trace = pass->trace;
+
+	for (size_t i = from; i < to; i++) {
+		int rc = do_op(pass, &trace->ops[i]);
+
+		if (rc)
+			return mt_err_set(err, rc, "%s:%u: %s", trace->path, trace->ops[i].line,
+					  pass->run->kernel->err.msg);
+	}
+	if (pass->run->wrong)
+		return mt_err_set(err, -EIO, "%s: %s", trace->path, pass->run->err.msg);
+	return 0;
+}
+
+int lab_pass_begin(struct lab_pass *pass, const struct lab_trace *trace, struct lab_run *run,
+		   struct mt_err *err)
 {
 	int rc = 0;
 
-	for (uint32_t pid = 1; pid < TRACE_PIDS; pid++) {
+	*pass = (struct lab_pass){.trace = trace, .run = run};
+	if (trace->loop)
+		rc = spawn_first(pass, err);
+	return rc ? rc : do_ops(pass, 0, trace->loop, err);
+}
+
+int lab_pass_once(struct lab_pass *pass, struct mt_err *err)
+{
+	int rc = pass->trace->loop ? 0 : spawn_first(pass, err);
+
+	if (!rc)
+		rc = do_ops(pass, pass->trace->loop, pass->trace->count, err);
+	if (!rc && !pass->trace->loop)
+		rc = lab_pass_end(pass, err);
+	return rc;
+}
+
+int lab_pass_end(struct lab_pass *pass, struct mt_err *err)
+{
+	struct lab_kernel *kernel = pass->run->kernel;
+
+	for (uint32_t pid = 1; pid < LAB_TRACE_PIDS; pid++) {
+		int rc;
+
 		if (!pass->alive[pid])
 			continue;
-		rc = lab_switch(pass->run->kernel, pid);
+		rc = lab_switch(kernel, pid);
 		if (!rc)
-			rc = lab_exit(pass->run->kernel);
+			rc = lab_exit(kernel);
 		if (rc)
-			return rc;
+			return mt_err_set(err, rc, "%s: %s", pass->trace->path, kernel->err.msg);
+		pass->alive[pid] = false;
 	}
+	pass->current = 0;
 	return 0;
 }
 
 int lab_trace_run(const struct lab_trace *trace, struct lab_run *run, struct mt_err *err)
 {
-	struct pass pass = {.trace = trace, .run = run, .current = 1};
-	struct lab_kernel *kernel = run->kernel;
-	int rc = lab_spawn(kernel, 1), ended;
+	struct lab_pass pass;
+	int rc = lab_pass_begin(&pass, trace, run, err), ended;
 
-	pass.alive[1] = !rc;
 	if (!rc)
-		rc = lab_switch(kernel, 1);
-	for (size_t i = 0; !rc && i < trace->count; i++) {
-		rc = do_op(&pass, &trace->ops[i]);
-		if (rc)
-			mt_err_set(err, rc, "%s:%u: %s", trace->path, trace->ops[i].line,
-				   kernel->err.msg);
-	}
-	ended = end_all(&pass);
-	if (!rc && ended)
-		rc = mt_err_set(err, ended, "%s: %s", trace->path, kernel->err.msg);
-	if (!rc && run->wrong)
-		rc = mt_err_set(err, -EIO, "%s: %s", trace->path, run->err.msg);
-	return rc;
+		rc = lab_pass_once(&pass, err);
+	ended = lab_pass_end(&pass, rc ? NULL : err); /* whatever happened */
+	return rc ? rc : ended;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* trace.c - reading traces; see trace.h for what is in them */
 #include "lab/trace.h"
+#include "lab/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,18 +17,16 @@ struct reader {
 	struct lab_trace *trace;
 	struct mt_err *err;
 	unsigned int line;
-	uint64_t base;
 };
 
 static const struct {
 	const char *word;
 	enum lab_op_kind kind;
 	unsigned int least, most; /* arguments */
-} words[] = {{"map", LAB_OP_MAP, 2, 3},   {"unmap", LAB_OP_UNMAP, 2, 2},
-	     {"r", LAB_OP_READ, 1, 0},    {"w", LAB_OP_WRITE, 1, 0},
-	     {"x", LAB_OP_FETCH, 1, 0},   {"hit", LAB_OP_HIT, 1, 1},
-	     {"fork", LAB_OP_FORK, 1, 1}, {"run", LAB_OP_RUN, 1, 1},
-	     {"exec", LAB_OP_EXEC, 0, 0}, {"exit", LAB_OP_EXIT, 0, 0}};
+} words[] = {{"map", LAB_OP_MAP, 2, 3},  {"unmap", LAB_OP_UNMAP, 2, 2},
+	     {"hit", LAB_OP_HIT, 1, 1},  {"fork", LAB_OP_FORK, 1, 1},
+	     {"run", LAB_OP_RUN, 1, 1},  {"exec", LAB_OP_EXEC, 0, 0},
+	     {"exit", LAB_OP_EXIT, 0, 0}};
 
 static int bad_line(const struct reader *reader, const char *what, const char *word)
 {
@@ -68,24 +67,29 @@ static int add_op(struct reader *reader, const struct lab_op *op)
 	return 0;
 }
 
-/* The pages of r, w and x. */
-static int read_pages(struct reader *reader, struct lab_op *op, char **rest)
+/* The words behind "a". */
+static int read_accesses(struct reader *reader, char **rest)
 {
+	static const char kinds[] = {
+		[LAB_OP_READ] = 'r', [LAB_OP_WRITE] = 'w', [LAB_OP_FETCH] = 'x'};
 	const char *text;
 	unsigned int found = 0;
 
 	for (; (text = strtok_r(NULL, BLANKS, rest)); found++) {
-		int rc = read_number(reader, text, 16, UINT64_MAX, &op->first);
+		struct lab_op op = {.kind = LAB_OP_READ};
+		int rc;
 
-		op->first += reader->base;
-		if (!rc && op->first >= LAB_USER_PAGES)
-			rc = bad_line(reader, "no page of a process:", text);
+		while (op.kind <= LAB_OP_FETCH && text[0] != kinds[op.kind])
+			op.kind++;
+		if (op.kind > LAB_OP_FETCH)
+			return bad_line(reader, "an access is r, w or x and a page, not", text);
+		rc = read_number(reader, text + 1, 16, LAB_USER_PAGES - 1, &op.first);
 		if (!rc)
-			rc = add_op(reader, op);
+			rc = add_op(reader, &op);
 		if (rc)
 			return rc;
 	}
-	return found ? 0 : bad_line(reader, "no pages after", "r, w or x");
+	return found ? 0 : bad_line(reader, "no accesses after", "a");
 }
 
 static int read_op(struct reader *reader, enum lab_op_kind kind, const char *const *args,
@@ -101,8 +105,6 @@ static int read_op(struct reader *reader, enum lab_op_kind kind, const char *con
 		op.read_only = count == 3 && !strcmp(args[2], "ro");
 		if (!rc && count == 3 && !op.read_only)
 			rc = bad_line(reader, "only 'ro' can stand here, not", args[2]);
-		if (kind == LAB_OP_MAP)
-			reader->trace->pages += op.count;
 	} else if (count) {
 		rc = read_number(reader, args[0], 10, kind == LAB_OP_HIT ? HIT_MAX : UINT32_MAX,
 				 &op.first);
@@ -118,18 +120,17 @@ static int read_line(struct reader *reader, char *line)
 
 	if (!word || word[0] == '#')
 		return 0;
-	if (!strcmp(word, "base")) {
-		arg = strtok_r(NULL, BLANKS, &rest);
-		return arg ? read_number(reader, arg, 16, LAB_USER_PAGES, &reader->base)
-			   : bad_line(reader, "no page after", word);
+	if (!strcmp(word, "a"))
+		return read_accesses(reader, &rest);
+	if (!strcmp(word, "loop")) {
+		if (reader->trace->loop || !reader->trace->count)
+			return bad_line(reader, "once, and after something else, can stand", word);
+		reader->trace->loop = reader->trace->count;
+		return 0;
 	}
 	for (size_t i = 0; i < MT_ARRAY_SIZE(words); i++) {
-		struct lab_op op = {.kind = (uint8_t)words[i].kind};
-
 		if (strcmp(word, words[i].word))
 			continue;
-		if (!words[i].most && words[i].least)
-			return read_pages(reader, &op, &rest);
 		while ((arg = strtok_r(NULL, BLANKS, &rest)) && count < 3)
 			args[count++] = arg;
 		if (arg || count < words[i].least || count > words[i].most)
@@ -139,43 +140,70 @@ static int read_line(struct reader *reader, char *line)
 	return bad_line(reader, "unknown word", word);
 }
 
-static int read_all(struct reader *reader, FILE *file)
+static int read_text(struct reader *reader, char *text)
 {
-	char *line = NULL;
-	size_t room = 0;
 	int rc = 0;
 
-	while (!rc && getline(&line, &room, file) >= 0) {
+	if (!text[0])
+		return bad_line(reader, "empty; a trace begins with", TRACE_HEADER);
+	for (char *line = text, *next; !rc && line; line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
 		reader->line++;
 		if (reader->line > 1)
 			rc = read_line(reader, line);
-		else if (strcmp(strtok(line, "\r\n") ? line : "", TRACE_HEADER))
+		else if (strcmp(line, TRACE_HEADER))
 			rc = bad_line(reader, "not a trace: it must begin with", TRACE_HEADER);
 	}
-	free(line);
-	if (!rc && ferror(file))
-		rc = mt_err_set(reader->err, -EIO, "%s: cannot be read", reader->trace->path);
-	if (!rc && !reader->line)
-		rc = bad_line(reader, "empty; a trace begins with", TRACE_HEADER);
 	return rc;
+}
+
+/* All of a file, unpacked, with a NUL behind it. Return: 0 or -errno */
+static int read_file(const char *path, struct lab_text *text, struct mt_err *err)
+{
+	FILE *file = fopen(path, "re");
+	char chunk[65536];
+	size_t got;
+	int rc = 0;
+
+	if (!file)
+		return mt_err_set(err, -errno, "%s: %s", path, strerror(errno));
+	while (!rc && (got = fread(chunk, 1, sizeof(chunk), file)))
+		rc = lab_text_add(text, chunk, got);
+	if (!rc && ferror(file))
+		rc = -EIO;
+	fclose(file);
+	if (!rc)
+		rc = lab_text_unpack(text);
+	if (rc)
+		return mt_err_set(err, rc, "%s: %s", path,
+				  rc == -EBADMSG
+					  ? "damaged: it begins like an LZ4 file, but can't be "
+					    "unpacked"
+				  : rc == -EFBIG ? "larger than any trace"
+						 : strerror(-rc));
+	if (memchr(text->bytes, '\0', text->length))
+		return mt_err_set(err, -EINVAL, "%s: not a text", path);
+	return 0;
 }
 
 int lab_trace_read(struct lab_trace *trace, const char *path, struct mt_err *err)
 {
 	struct reader reader = {.trace = trace, .err = err};
 	const char *slash = strrchr(path, '/');
-	FILE *file = fopen(path, "re");
+	struct lab_text text = {0};
 	int rc;
 
 	memset(trace, 0, sizeof(*trace));
 	trace->path = path;
 	snprintf(trace->name, sizeof(trace->name), "%s", slash ? slash + 1 : path);
-	if (strrchr(trace->name, '.'))
-		*strrchr(trace->name, '.') = '\0';
-	if (!file)
-		return mt_err_set(err, -errno, "%s: %s", path, strerror(errno));
-	rc = read_all(&reader, file);
-	fclose(file);
+	if (strchr(trace->name, '.'))
+		*strchr(trace->name, '.') = '\0';
+	rc = read_file(path, &text, err);
+	if (!rc)
+		rc = read_text(&reader, text.bytes);
+	free(text.bytes);
 	if (rc)
 		lab_trace_free(trace);
 	return rc;

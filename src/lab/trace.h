@@ -6,18 +6,18 @@
  *	# comment
  *	map FIRST COUNT [ro]     the running process may use COUNT pages from page FIRST on
  *	unmap FIRST COUNT        and no longer
- *	base PAGE                pages of r, w, x below count from here (at first: 0)
- *	r P P …                  reads, one in each of these pages; w: writes; x: fetches
+ *	a rPAGE wPAGE xPAGE …    accesses, one in each page: read, write, fetch
  *	hit N                    N accesses to pages that were used a moment ago
  *	fork PID                 the running process forks
  *	run PID                  a context switch
+ *	loop                     what follows is what passes repeat (at most once; without it: all)
  *	exec                     the running process drops all its mappings
  *	exit                     and ends; "run" must follow
  *
- * Page numbers (addresses / 4096) and counts of map, unmap and base are hexadecimal, PID and N
- * decimal. A trace begins in process 1. "hit" stands for accesses that no TLB of 16 entries or more
- * would miss; recorders leave them out, which keeps traces small and changes no count of misses
- * (trace stripping; Puzak, 1985).
+ * Page numbers (addresses / 4096) and counts of map and unmap are hexadecimal, PID and N decimal.
+ * The file may be compressed (LZ4 frames, as by "lz4"). A trace begins in process 1. "hit" stands
+ *for accesses that no TLB of 16 entries or more would miss; recorders leave them out, which keeps
+ *traces small and changes no count of misses (trace stripping; Puzak, 1985).
  */
 #ifndef MT_LAB_TRACE_H
 #define MT_LAB_TRACE_H
@@ -50,7 +50,7 @@ struct lab_trace {
 	const char *path; /* borrowed */
 	struct lab_op *ops;
 	size_t count, room;
-	uint64_t pages; /* distinct stretches mapped at once, roughly: what the guest must hold */
+	size_t loop; /* where passes begin; 0: at the start, with a process of their own */
 };
 
 /** lab_trace_read() - Return: 0; -errno with a message that has file and line */
@@ -72,8 +72,27 @@ struct lab_run {
 /** lab_touch() - one access to @page of the running process, checked. Return: 0 or -errno */
 int lab_touch(struct lab_run *run, uint64_t page, unsigned int access);
 
+#define LAB_TRACE_PIDS 1024u
+
+/* A trace that is being run. */
+struct lab_pass {
+	const struct lab_trace *trace;
+	struct lab_run *run;
+	bool alive[LAB_TRACE_PIDS];
+	uint32_t current; /* 0: none */
+};
+
+/*
+ * lab_pass_begin(): what stands before "loop"; lab_pass_once(): a pass; lab_pass_end(): all
+ * processes end. Return: as lab_trace_run()
+ */
+int lab_pass_begin(struct lab_pass *pass, const struct lab_trace *trace, struct lab_run *run,
+		   struct mt_err *err);
+int lab_pass_once(struct lab_pass *pass, struct mt_err *err);
+int lab_pass_end(struct lab_pass *pass, struct mt_err *err);
+
 /**
- * lab_trace_run() - all of @trace, in processes of its own: they are gone at the end
+ * lab_trace_run() - all of @trace once, in processes of its own: they are gone at the end
  *
  * Return: 0; -EIO when a word was wrong; -errno with a message that has file and line
  */

@@ -8,6 +8,7 @@
 #include "monitor/link.h"
 #include "base/cleanup.h"
 #include "monitor/pager.h"
+#include "monitor/peek.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -247,6 +248,15 @@ static void link_check(struct mt_link *link, uint32_t serial)
 	(void)link_send(link, &msg);
 }
 
+static void link_peek(struct mt_link *link, const struct mt_wire_peek *ask)
+{
+	union mt_wire_msg msg;
+
+	mt_wire_init(&msg, MT_WIRE_PEEKED, ask->head.serial);
+	mt_peek_answer(link->pager, atomic_load(&link->swap_fd), ask, &msg.peeked);
+	(void)link_send(link, &msg);
+}
+
 /* An answer for whoever made the request; dropped when nobody waits for it any more. */
 static void link_answer(struct mt_link *link, const union mt_wire_msg *msg, int fd)
 {
@@ -303,6 +313,9 @@ static void link_dispatch(struct mt_link *link, const union mt_wire_msg *msg, in
 		return;
 	case MT_WIRE_CHECK:
 		link_check(link, msg->head.serial);
+		return;
+	case MT_WIRE_PEEK:
+		link_peek(link, &msg->peek);
 		return;
 	case MT_WIRE_REFUSED:
 	case MT_WIRE_REGION_OK:

@@ -47,6 +47,8 @@ static const struct wire_info wire_table[] = {
 	[MT_WIRE_GRANT_ADD] = {"GRANT_ADD", sizeof(struct mt_wire_grant_add), 0, false, 0, 0},
 	[MT_WIRE_TARGET] = {"TARGET", sizeof(struct mt_wire_target), 0, false, 0, 0},
 	[MT_WIRE_SETTINGS] = {"SETTINGS", sizeof(struct mt_wire_settings), 0, false, 0, 0},
+	[MT_WIRE_PEEK] = {"PEEK", sizeof(struct mt_wire_peek), 0, false, 0, 0},
+	[MT_WIRE_PEEKED] = {"PEEKED", sizeof(struct mt_wire_peeked), 0, true, 0, 0},
 	[MT_WIRE_CHECK] = {"CHECK", sizeof(struct mt_wire_check), 0, false, 0, 0},
 	[MT_WIRE_SHARE_OFFER] = {"SHARE_OFFER", sizeof(struct mt_wire_share_offer), 0, true, 0, 0},
 	[MT_WIRE_SHARE_PAGE] = {"SHARE_PAGE", sizeof(struct mt_wire_share_page), 0, true, 0, 0},
@@ -165,6 +167,8 @@ int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, 
 		return mt_err_set(err, -EPROTO, "STATS with %u numbers", msg->stats.count);
 	if (!wire_share_fits(msg))
 		return mt_err_set(err, -EPROTO, "%s counts beyond its end", info->name);
+	if (msg->head.type == MT_WIRE_PEEKED && msg->peeked.count > MT_PEEK_MAX)
+		return mt_err_set(err, -EPROTO, "PEEKED with %u bytes", msg->peeked.count);
 	return 0;
 }
 

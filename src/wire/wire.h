@@ -18,8 +18,8 @@
  *     ◀────────────────────── WELCOME or REFUSED   id, secret; descriptor of /dev/userfaultfd
  *     REGION_ADD ─────────────────────────────▶
  *     ◀──────────────────── REGION_OK or REFUSED   descriptor of the swap file with the first one
- *     ◀──────────────── GRANT_ADD, TARGET, SETTINGS, CHECK       at any time
- *     STATS, GRANT_RETURN, EVENT, CHECKED, REGION_DEL, UNMANAGED ▶   at any time
+ *     ◀──────────────── GRANT_ADD, TARGET, SETTINGS, CHECK, PEEK at any time
+ *     STATS, GRANT_RETURN, EVENT, CHECKED, PEEKED, REGION_DEL, UNMANAGED ▶   at any time
  *     ◀───────────────────────────────── SHARE_START   descriptor of the group's frames
  *     SHARE_KEEP ─────────────────────────────▶   on reconnect: the frames it uses
  *     SHARE_OFFER, SHARE_PAGE ────────────────▶
@@ -59,6 +59,7 @@ enum mt_wire_type {
 	MT_WIRE_SHARE_PAGE,
 	MT_WIRE_SHARE_RELEASE,
 	MT_WIRE_SHARE_KEEP,
+	MT_WIRE_PEEKED,
 	/* daemon to monitor */
 	MT_WIRE_WELCOME = 64,
 	MT_WIRE_REFUSED,
@@ -70,6 +71,7 @@ enum mt_wire_type {
 	MT_WIRE_SHARE_START,
 	MT_WIRE_SHARE_ANSWER,
 	MT_WIRE_SHARE_AGAIN,
+	MT_WIRE_PEEK,
 };
 
 struct mt_wire_head {
@@ -292,6 +294,33 @@ struct mt_wire_share_again {
 };
 
 _Static_assert(sizeof(struct mt_wire_share_page) <= MT_WIRE_MAX, "a message must fit the buffer");
+#define MT_PEEK_MAX        512 /* bytes, or pages, of one PEEK */
+#define MT_PEEK_HEAT_SHIFT 6   /* a page's state is in the bits below, its heat in those above: */
+#define MT_PEEK_HEAT_MAX   3U  /* visits of the hand that it is spared, 3: or more */
+
+enum mt_peek_what {
+	MT_PEEK_BYTES = 1, /* bytes of one page, from wherever it is; nothing is brought in */
+	MT_PEEK_STATES,    /* a byte for each page: enum mt_page_state and heat */
+};
+
+struct mt_wire_peek {
+	struct mt_wire_head head;
+	uint64_t addr;  /* host virtual */
+	uint32_t count; /* at most MT_PEEK_MAX */
+	uint32_t what;  /* enum mt_peek_what */
+};
+
+struct mt_wire_peeked {
+	struct mt_wire_head head; /* serial of the PEEK */
+	int32_t code;             /* 0 or -errno */
+	uint32_t count;           /* of data; may be less than asked for */
+	uint32_t state;           /* BYTES: of the page */
+	uint32_t pad;
+	uint64_t place;  /* BYTES: staging slot, zip object or swap slot */
+	uint64_t length; /* BYTES: of a zip object */
+	uint8_t data[MT_PEEK_MAX];
+};
+
 _Static_assert(MT_COUNTER_MAX <= MT_WIRE_STATS_MAX, "all counters must fit a STATS message");
 _Static_assert(sizeof(struct mt_wire_stats) <= MT_WIRE_MAX, "a message must fit the buffer");
 
@@ -321,6 +350,8 @@ union mt_wire_msg {
 	struct mt_wire_share_start share_start;
 	struct mt_wire_share_answer share_answer;
 	struct mt_wire_share_again share_again;
+	struct mt_wire_peek peek;
+	struct mt_wire_peeked peeked;
 	uint8_t bytes[MT_WIRE_MAX];
 };
 

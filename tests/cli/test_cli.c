@@ -374,4 +374,26 @@ MT_TEST("doctor tells a VMM that is missing or statically linked")
 	CLI_HAS(out, "statically linked");
 }
 
+MT_TEST("translate and pagemap say what they lack")
+{
+	cli("translate", "web", NULL);
+	CLI_FAILS(2, "--gva or --gpa");
+	cli("translate", "web", "--gva", "1000", NULL);
+	CLI_FAILS(2, "--qmp or --cr3");
+	cli("translate", "--gva", "1000", "--cr3", "0", NULL);
+	CLI_FAILS(2, "name of one VM");
+	cli("translate", "web", "--gva", "1000", "--cr3", "zz", NULL);
+	CLI_FAILS(2, "no hexadecimal number");
+	cli("translate", "web", "--gva", "1000", "--cr3", "0", "--paging", "6level", NULL);
+	CLI_FAILS(2, "4level, 5level, pae or 32bit");
+	cli("translate", "web", "--gva", "1000", "--qmp", "/nonexistent/qmp", NULL);
+	CLI_FAILS(1, "/nonexistent/qmp");
+	cli("--socket", "/nonexistent/socket", "translate", "web", "--gpa", "0", NULL);
+	CLI_FAILS(1, "/nonexistent/socket");
+	cli("pagemap", NULL);
+	CLI_FAILS(2, "name of one VM");
+	cli("pagemap", "web", "--by-process", NULL);
+	CLI_FAILS(2, "--by-process needs --qmp");
+}
+
 MT_TEST_MAIN

@@ -423,35 +423,37 @@ MT_TEST("a broken trace is refused with file, line and reason")
 		{"map 10 zz", ":2: not a number that can be here: 'zz'", false},
 		{"map 10 1 rw", ":2: only 'ro' can stand here, not 'rw'", false},
 		{"jump 5", ":2: unknown word 'jump'", false},
-		{"r", ":2: no pages after 'r, w or x'", false},
-		{"r 10000000000", ":2: no page of a process: '10000000000'", false},
-		{"r -1", ":2: not a number that can be here: '-1'", false},
+		{"a", ":2: no accesses after 'a'", false},
+		{"a r10 12", ":2: an access is r, w or x and a page, not '12'", false},
+		{"a w10000000000", ":2: not a number that can be here: '10000000000'", false},
+		{"a r-1", ":2: not a number that can be here: '-1'", false},
 		{"hit 99999999999999999999",
-		 ":2: not a number that can be here: "
-		 "'99999999999999999999'",
-		 false},
-		{"base", ":2: no page after 'base'", false},
-		{"r 10", ":2: process 1 must not use 0x10680", true},
+		 ":2: not a number that can be here: '99999999999999999999'", false},
+		{"a r10", ":2: process 1 must not use 0x10680", true},
 		{"run 7", ":2: process 7 is not there", true},
 		{"fork 0", ":2: process 0 is out of range", true},
 		{"fork 1", ":2: process 1 is there already", true},
-		{"exit\nr 10", ":3: process 0 must not use 0x10680", true},
+		{"exit\na r10", ":3: process 0 must not use 0x10680", true},
+		{"loop", ":2: once, and after something else, can stand 'loop'", false},
+		{"map 1 1\nloop\nloop", ":4: once, and after something else, can stand 'loop'",
+		 false},
 		{"exit\nexit", ":3: no process is running", true},
 		{"map 10 800000000",
-		 ":2: 34359738368 pages from page 10 on are no place for a "
-		 "process",
-		 true},
+		 ":2: 34359738368 pages from page 10 on are no place for a process", true},
 	};
 
 	MT_CHECK_STR(refusal("", false), ":0: empty; a trace begins with 'memtide-trace 1'");
+	MT_CHECK_STR(refusal("\x04\x22\x4d\x18 and then this", false),
+		     ": damaged: it begins like an LZ4 file, but can't be unpacked");
 	MT_CHECK_STR(refusal("#!/bin/sh\n", false),
 		     ":1: not a trace: it must begin with 'memtide-trace 1'");
 	for (size_t i = 0; i < MT_ARRAY_SIZE(cases); i++) {
 		snprintf(text, sizeof(text), "%s%s\n", head, cases[i].line);
 		MT_CHECK_STR(refusal(text, cases[i].run), cases[i].message);
 	}
-	snprintf(text, sizeof(text), "%s%s", head,
-		 "map 10 4\nr 10 11\nw 12\nfork 2\nrun 2\nw 12\nexit\nrun 1\nr 12\nhit 5\nexit\n");
+	snprintf(
+		text, sizeof(text), "%s%s", head,
+		"map 10 4\na r10 x11 w12\nfork 2\nrun 2\na w12\nexit\nrun 1\na r12\nhit 5\nexit\n");
 	MT_CHECK_STR(refusal(text, true), "");
 }
 

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* qmp.c - a client of QEMU's monitor protocol, as far as it is needed; see qmp.h */
+#include "cli/qmp.h"
+#include "sys/sock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define QMP_WAIT_MS 5000
+#define CR0_WP      (1u << 16)
+#define CR0_PG      (1u << 31)
+#define CR4_PSE     (1u << 4)
+#define CR4_PAE     (1u << 5)
+#define CR4_LA57    (1u << 12)
+#define CR4_SMEP    (1u << 20)
+#define CR4_SMAP    (1u << 21)
+#define EFER_LMA    (1u << 10)
+#define EFER_NXE    (1u << 11)
+
+/* One line, without its end, in qmp->line; what follows it is kept behind. */
+static int qmp_line(struct qmp *qmp, size_t *eaten, struct mt_err *err)
+{
+	for (;;) {
+		char *end = memchr(qmp->line, '\n', qmp->used);
+		struct pollfd fd = {.fd = qmp->fd, .events = POLLIN};
+		ssize_t got;
+
+		if (end) {
+			*end = '\0';
+			*eaten = (size_t)(end - qmp->line) + 1;
+			return 0;
+		}
+		if (qmp->used == sizeof(qmp->line))
+			return mt_err_set(err, -EPROTO, "QEMU's answer is too long");
+		if (poll(&fd, 1, QMP_WAIT_MS) <= 0)
+			return mt_err_set(err, -ETIMEDOUT,
+					  "QEMU does not answer; does another program use this QMP "
+					  "socket?");
+		got = read(qmp->fd, qmp->line + qmp->used, sizeof(qmp->line) - qmp->used);
+		if (got <= 0)
+			return mt_err_set(err, -EPIPE, "QEMU closed its QMP socket");
+		qmp->used += (size_t)got;
+	}
+}
+
+/* The next object that has @key (events have none of ours); the caller puts it. */
+static int qmp_receive(struct qmp *qmp, const char *key, struct json_object **ret,
+		       struct mt_err *err)
+{
+	struct json_object *refusal, *why;
+
+	for (;;) {
+		struct json_object *object;
+		size_t eaten = 0;
+		int rc = qmp_line(qmp, &eaten, err);
+
+		if (rc)
+			return rc;
+		object = json_tokener_parse(qmp->line);
+		qmp->used -= eaten;
+		memmove(qmp->line, qmp->line + eaten, qmp->used);
+		if (json_object_object_get_ex(object, key, NULL)) {
+			*ret = object;
+			return 0;
+		}
+		if (json_object_object_get_ex(object, "error", &refusal)) {
+			json_object_object_get_ex(refusal, "desc", &why);
+			rc = mt_err_set(err, -EPROTO, "QEMU: %.200s", json_object_get_string(why));
+		}
+		json_object_put(object);
+		if (rc)
+			return rc;
+	}
+}
+
+static int qmp_send(struct qmp *qmp, const char *text, struct mt_err *err)
+{
+	size_t length = strlen(text);
+
+	if (send(qmp->fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
+		return mt_err_set(err, -EPIPE, "QEMU's QMP socket takes no request");
+	return 0;
+}
+
+int qmp_open(struct qmp *qmp, const char *path, struct mt_err *err)
+{
+	struct json_object *answer = NULL;
+	int rc;
+
+	qmp->used = 0;
+	qmp->fd = mt_sock_connect(path, SOCK_STREAM, err);
+	if (qmp->fd < 0)
+		return qmp->fd;
+	rc = qmp_receive(qmp, "QMP", &answer, err);
+	json_object_put(answer);
+	answer = NULL;
+	if (!rc)
+		rc = qmp_send(qmp, "{\"execute\":\"qmp_capabilities\"}\n", err);
+	if (!rc)
+		rc = qmp_receive(qmp, "return", &answer, err);
+	json_object_put(answer);
+	if (rc) {
+		mt_err_prefix(err, "%s", path);
+		qmp_close(qmp);
+	}
+	return rc;
+}
+
+void qmp_close(struct qmp *qmp)
+{
+	if (qmp->fd >= 0)
+		close(qmp->fd);
+	qmp->fd = -1;
+}
+
+/* A command of the monitor for people; the caller puts the answer, a string. */
+static int qmp_human(struct qmp *qmp, unsigned int cpu, const char *command,
+		     struct json_object **ret_answer, const char **ret_text, struct mt_err *err)
+{
+	struct json_object *text;
+	char request[256];
+	int rc;
+
+	snprintf(request, sizeof(request),
+		 "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\","
+		 "\"cpu-index\":%u}}\n",
+		 command, cpu);
+	rc = qmp_send(qmp, request, err);
+	if (!rc)
+		rc = qmp_receive(qmp, "return", ret_answer, err);
+	if (rc)
+		return rc;
+	json_object_object_get_ex(*ret_answer, "return", &text);
+	*ret_text = json_object_get_string(text);
+	return 0;
+}
+
+static bool read_register(const char *text, const char *name, uint64_t *ret)
+{
+	const char *at = strstr(text, name);
+
+	return at && sscanf(at + strlen(name), "=%" SCNx64, ret) == 1;
+}
+
+int qmp_registers(struct qmp *qmp, unsigned int cpu, struct mt_regs *regs, struct mt_err *err)
+{
+	struct json_object *answer = NULL;
+	uint64_t cr0, cr4, efer;
+	const char *text;
+	bool known;
+	int rc = qmp_human(qmp, cpu, "info registers", &answer, &text, err);
+
+	if (rc)
+		return rc;
+	*regs = (struct mt_regs){.phys_bits = 52, .pages_1g = true};
+	known = read_register(text, "CR0", &cr0) && read_register(text, "CR3", &regs->cr3) &&
+		read_register(text, "CR4", &cr4) && read_register(text, "EFER", &efer);
+	json_object_put(answer);
+	if (!known)
+		return mt_err_set(err, -EPROTO, "QEMU does not tell the registers of processor %u",
+				  cpu);
+	regs->wp = cr0 & CR0_WP;
+	regs->pse = cr4 & CR4_PSE;
+	regs->smep = cr4 & CR4_SMEP;
+	regs->smap = cr4 & CR4_SMAP;
+	regs->nxe = efer & EFER_NXE;
+	if (!(cr0 & CR0_PG))
+		regs->paging = MT_PAGING_OFF;
+	else if (efer & EFER_LMA)
+		regs->paging = cr4 & CR4_LA57 ? MT_PAGING_5LEVEL : MT_PAGING_4LEVEL;
+	else
+		regs->paging = cr4 & CR4_PAE ? MT_PAGING_PAE : MT_PAGING_32BIT;
+	return 0;
+}
+
+int qmp_host_address(struct qmp *qmp, mt_gpa_t gpa, uint64_t *ret, struct mt_err *err)
+{
+	struct json_object *answer = NULL;
+	const char *text, *at;
+	char command[64];
+	int rc;
+
+	snprintf(command, sizeof(command), "gpa2hva 0x%" PRIx64, gpa.a);
+	rc = qmp_human(qmp, 0, command, &answer, &text, err);
+	if (rc)
+		return rc;
+	at = strstr(text, " is 0x");
+	if (!at || sscanf(at, " is 0x%" SCNx64, ret) != 1)
+		rc = -ENXIO;
+	json_object_put(answer);
+	return rc;
+}

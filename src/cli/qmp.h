@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qmp.h - ask QEMU's monitor for what only it knows: a processor's registers, where RAM lies
+ *
+ * A QMP socket serves one client at a time; opening waits a few seconds for its greeting.
+ */
+#ifndef MT_CLI_QMP_H
+#define MT_CLI_QMP_H
+
+#include "base/err.h"
+#include "mmu/walk.h"
+
+struct qmp {
+	int fd;
+	size_t used;
+	char line[1 << 16];
+};
+
+/** qmp_open() - connect to the QMP server on the unix socket @path. Return: 0 or -errno */
+MT_MUST_CHECK int qmp_open(struct qmp *qmp, const char *path, struct mt_err *err);
+void qmp_close(struct qmp *qmp);
+
+/** qmp_registers() - what processor @cpu translates by. Return: 0 or -errno */
+MT_MUST_CHECK int qmp_registers(struct qmp *qmp, unsigned int cpu, struct mt_regs *regs,
+				struct mt_err *err);
+
+/** qmp_host_address() - where QEMU has this byte of RAM. Return: 0; -ENXIO: no RAM there; -errno */
+MT_MUST_CHECK int qmp_host_address(struct qmp *qmp, mt_gpa_t gpa, uint64_t *ret,
+				   struct mt_err *err);
+
+#endif

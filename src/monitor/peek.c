@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peek.c - look at a guest page wherever it is, and leave it there; see peek.h
+ *
+ * Guest RAM is read through the kernel (process_vm_readv), so that a region that is unmapped at
+ * this moment is an error and not the VMM's end; and only if the page is present, so that reading
+ * brings nothing in. Should it leave in between, the read waits for it like a guest's touch: rare,
+ * and right.
+ */
+#include "monitor/peek.h"
+#include "monitor/swap_sum.h"
+
+#include <errno.h>
+#include <lz4.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define PEEK_TRIES   50
+#define PEEK_WAIT_MS 1
+
+static void peek_unpack(struct mt_pager *pager, struct mt_peek *peek)
+{
+	const void *data;
+	mt_gpn_t owner;
+
+	peek->length = mt_zip_get(pager->zip, (mt_zref_t){peek->place}, &data, &owner);
+	peek->copied = owner.n == peek->gpn.n &&
+		       LZ4_decompress_safe(data, (char *)peek->page, (int)peek->length,
+					   (int)MT_PAGE_SIZE) == (int)MT_PAGE_SIZE;
+}
+
+/* The pager's part. */
+static bool peek_look(struct mt_pager *pager, void *arg)
+{
+	struct mt_peek *peek = arg;
+	const struct mt_region *region = mt_region_of_addr(&pager->regions, peek->addr);
+
+	peek->gpn = MT_GPN_NONE;
+	peek->copied = false;
+	if (!region)
+		return true;
+	peek->gpn = mt_region_gpn(region, peek->addr);
+	peek->at = mt_region_addr(region, peek->gpn);
+	peek->state = mt_page_state(&pager->map, peek->gpn);
+	peek->place = 0;
+	peek->length = 0;
+	switch (peek->state) {
+	case MT_PAGE_UNTOUCHED:
+	case MT_PAGE_ZERO:
+	case MT_PAGE_RELEASED:
+		memset(peek->page, 0, sizeof(peek->page));
+		peek->copied = true;
+		break;
+	case MT_PAGE_NOMINATED:
+		peek->place = mt_page_place(&pager->map, peek->gpn);
+		memcpy(peek->page, mt_staging_addr(&pager->staging, MT_STAGE(peek->place)),
+		       MT_PAGE_SIZE);
+		peek->copied = true;
+		break;
+	case MT_PAGE_ZIPPED:
+		peek->place = mt_page_place(&pager->map, peek->gpn);
+		peek_unpack(pager, peek);
+		break;
+	case MT_PAGE_SWAPPED:
+		peek->place = mt_page_place(&pager->map, peek->gpn);
+		peek->sum = mt_page_sum(&pager->map, peek->gpn);
+		break;
+	case MT_PAGE_SHARED:
+		peek->place = mt_page_place(&pager->map, peek->gpn);
+		peek->copied = mt_share_intact(pager, peek->gpn);
+		if (peek->copied)
+			memcpy(peek->page, mt_share_frame(pager, peek->gpn), MT_PAGE_SIZE);
+		break;
+	case MT_PAGE_RESIDENT:
+	case MT_PAGE_FAILED:
+	case MT_PAGE_STATES:
+		break;
+	}
+	return true;
+}
+
+static int peek_ram(struct mt_pager *pager, struct mt_peek *peek)
+{
+	struct iovec to = {peek->page, MT_PAGE_SIZE}, from = {peek->at, MT_PAGE_SIZE};
+	bool present = false;
+
+	if (pager->mem.present(pager->mem.ctx, peek->at, 1, &present) || !present)
+		return -EAGAIN; /* given up; the pager will know in a moment */
+	if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)MT_PAGE_SIZE)
+		return errno == EFAULT ? -EFAULT : -EAGAIN;
+	return 0;
+}
+
+/* The slot may have been given to another page since: the checksum tells. */
+static int peek_swap(struct mt_peek *peek, int swap_fd)
+{
+	off_t at = (off_t)(peek->place << MT_PAGE_SHIFT);
+
+	if (swap_fd < 0 || pread(swap_fd, peek->page, MT_PAGE_SIZE, at) != (ssize_t)MT_PAGE_SIZE ||
+	    mt_swap_sum(peek->page, peek->gpn, MT_SLOT(peek->place)) != peek->sum)
+		return -EAGAIN;
+	return 0;
+}
+
+static int peek_once(struct mt_pager *pager, int swap_fd, struct mt_peek *peek)
+{
+	mt_command(pager, peek_look, peek);
+	if (mt_gpn_is_none(peek->gpn))
+		return -EFAULT;
+	if (peek->copied)
+		return 0;
+	if (peek->state == MT_PAGE_RESIDENT)
+		return peek_ram(pager, peek);
+	if (peek->state == MT_PAGE_SWAPPED)
+		return peek_swap(peek, swap_fd);
+	return -EIO; /* FAILED, or an object that does not unpack */
+}
+
+int mt_peek_page(struct mt_pager *pager, int swap_fd, struct mt_peek *peek)
+{
+	int rc = -EAGAIN;
+
+	for (unsigned int i = 0; rc == -EAGAIN && i < PEEK_TRIES; i++) {
+		if (i)
+			poll(NULL, 0, PEEK_WAIT_MS);
+		rc = peek_once(pager, swap_fd, peek);
+	}
+	return rc;
+}
+
+struct peek_states {
+	uint64_t addr;
+	uint32_t count;
+	uint8_t *states;
+	uint32_t found;
+};
+
+/* States of pages from an address on, to the end of the region at most. */
+static bool peek_states(struct mt_pager *pager, void *arg)
+{
+	struct peek_states *ask = arg;
+	const struct mt_region *region = mt_region_of_addr(&pager->regions, ask->addr);
+	mt_gpn_t first;
+
+	ask->found = 0;
+	if (!region)
+		return true;
+	first = mt_region_gpn(region, ask->addr);
+	ask->found = (uint32_t)MT_MIN(ask->count, mt_region_pages_from(region, first));
+	for (uint32_t i = 0; i < ask->found; i++) {
+		mt_gpn_t gpn = MT_GPN(first.n + i);
+		unsigned int heat = MT_MIN(mt_page_heat(&pager->map, gpn).rounds, MT_PEEK_HEAT_MAX);
+
+		ask->states[i] =
+			(uint8_t)(mt_page_state(&pager->map, gpn) | heat << MT_PEEK_HEAT_SHIFT);
+	}
+	return true;
+}
+
+void mt_peek_answer(struct mt_pager *pager, int swap_fd, const struct mt_wire_peek *ask,
+		    struct mt_wire_peeked *answer)
+{
+	uint32_t offset = (uint32_t)(ask->addr % MT_PAGE_SIZE);
+	uint32_t count = MT_MIN(ask->count, MT_PEEK_MAX);
+
+	if (ask->what == MT_PEEK_STATES) {
+		struct peek_states states = {ask->addr, count, answer->data, 0};
+
+		mt_command(pager, peek_states, &states);
+		answer->count = states.found;
+		answer->code = states.found ? 0 : -EFAULT;
+	} else {
+		struct mt_peek peek = {.addr = ask->addr};
+
+		answer->code = mt_peek_page(pager, swap_fd, &peek);
+		answer->count = answer->code ? 0 : (uint32_t)MT_MIN(count, MT_PAGE_SIZE - offset);
+		memcpy(answer->data, peek.page + offset, answer->count);
+		answer->state = peek.state;
+		answer->place = peek.place;
+		answer->length = peek.length;
+	}
+}

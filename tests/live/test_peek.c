@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_peek.c - pages looked at through the daemon, wherever they are, are left there
+ *
+ * The test is the VMM: it fills a region with pages that compress, that don't and zeros, has them
+ * squeezed out, and compares what "peek" says with what it wrote.
+ */
+#include "live/live.h"
+#include "common/mt_test.h"
+
+#include <inttypes.h>
+#include <memtide/memtide.h>
+#include <sys/mman.h>
+
+#define PAGES    8192u
+#define PAGE     4096u
+#define STATES   9
+#define ZERO     3
+#define ZIPPED   5
+#define SWAPPED  6
+#define RELEASED 7
+
+static struct live_daemon d;
+static uint8_t *memory;
+
+/* What page @number holds: by its number zeros, something that compresses, or noise. */
+static void content(uint32_t number, uint8_t *page)
+{
+	uint64_t random = number * 0x9e3779b97f4a7c15ULL + 1;
+
+	memset(page, 0, PAGE);
+	for (unsigned int i = 0; number % 8 && i < PAGE / 8; i++) {
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		if (number % 2 || i % 8 == 0)
+			memcpy(page + i * 8, &random, 8);
+	}
+}
+
+static struct mt_vm *start(void)
+{
+	struct mt_vm_options options = {
+		.struct_size = sizeof(options), .name = "v", .socket = d.socket};
+	struct mt_vm_error err = {0};
+	struct mt_vm *vm = NULL;
+
+	memory = mmap(NULL, PAGES * (size_t)PAGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	MT_CHECK(memory != MAP_FAILED);
+	madvise(memory, PAGES * (size_t)PAGE, MADV_NOHUGEPAGE);
+	if (mt_vm_new(&options, &vm, &err) ||
+	    mt_vm_region_add(vm, memory, PAGES * (size_t)PAGE, &err))
+		MT_FAIL("%s", err.message);
+	for (uint32_t i = 0; i < PAGES; i++)
+		content(i, memory + (size_t)i * PAGE);
+	return vm;
+}
+
+static unsigned int hex_byte(const char *text)
+{
+	char two[3] = {text[0], text[1], 0};
+
+	return (unsigned int)strtoul(two, NULL, 16);
+}
+
+/* Number of pages in each state. */
+static void census(unsigned int counts[STATES])
+{
+	memset(counts, 0, STATES * sizeof(*counts));
+	for (uint32_t i = 0; i < PAGES; i += 512) {
+		json_object *answer = live_ask(
+			&d, "{\"cmd\":\"states\",\"vm\":\"v\",\"addr\":%" PRIu64 ",\"pages\":512}",
+			(uint64_t)(uintptr_t)memory + (uint64_t)i * PAGE);
+		const char *data = json_object_get_string(json_object_object_get(answer, "data"));
+
+		MT_CHECK_EQ(strlen(data), 1024);
+		for (unsigned int k = 0; k < 512; k++)
+			counts[hex_byte(data + 2 * k) & 63]++;
+		json_object_put(answer);
+	}
+}
+
+/* Part of page @number, as the daemon tells it, against what it must hold. */
+static void peek(uint32_t number, uint32_t offset, uint32_t bytes, const uint8_t *want)
+{
+	json_object *answer =
+		live_ask(&d, "{\"cmd\":\"peek\",\"vm\":\"v\",\"addr\":%" PRIu64 ",\"bytes\":%u}",
+			 (uint64_t)(uintptr_t)memory + (uint64_t)number * PAGE + offset, bytes);
+	const char *data = json_object_get_string(json_object_object_get(answer, "data"));
+	uint32_t expected = bytes < PAGE - offset ? bytes : PAGE - offset;
+
+	MT_CHECK_EQ(strlen(data), expected * 2);
+	for (uint32_t i = 0; i < expected; i++)
+		if (hex_byte(data + 2 * i) != want[offset + i])
+			MT_FAIL("page %u byte %u is %02x, not %02x; the page's state is %lld",
+				number, offset + i, hex_byte(data + 2 * i), want[offset + i],
+				(long long)json_object_get_int64(
+					json_object_object_get(answer, "state")));
+	json_object_put(answer);
+}
+
+MT_TEST_LIMIT("pages of every state are read as they are, and stay where they are", 100)
+{
+	unsigned int before[STATES], after[STATES], moved = 0;
+	struct mt_vm_stats stats = {.struct_size = sizeof(stats)};
+	uint64_t faults;
+	struct mt_vm *vm;
+	uint8_t page[PAGE];
+
+	live_start(&d, "256M");
+	vm = start();
+	live_set(&d, "v", "target_max", "12M");
+	MT_CHECK(live_wait_at_least(&d, "v", "swapped", 1024, 20));
+	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024, 20));
+	MT_CHECK(!mt_vm_region_discard(vm, memory + 100 * PAGE, 20 * PAGE));
+	live_sleep(0.5);
+	census(before);
+	for (unsigned int i = 0; i < STATES; i++)
+		printf("# state %u: %u pages\n", i, before[i]);
+	MT_CHECK(before[ZERO] > 100 && before[ZIPPED] > 100 && before[SWAPPED] > 100);
+	MT_CHECK_EQ(before[RELEASED], 20);
+	MT_CHECK(!mt_vm_stats_read(vm, &stats));
+	faults = stats.faults;
+	for (uint32_t i = 0; i < PAGES; i += 3) {
+		content(i, page);
+		if (i >= 100 && i < 120)
+			memset(page, 0, sizeof(page));
+		peek(i, i % 2 ? 3600 : 8, 512, page);
+	}
+	census(after);
+	MT_CHECK(!mt_vm_stats_read(vm, &stats));
+	for (unsigned int i = 0; i < STATES; i++)
+		moved += before[i] > after[i] ? before[i] - after[i] : 0;
+	printf("# %u pages moved by themselves, %llu faults\n", moved,
+	       (unsigned long long)(stats.faults - faults));
+	/* The monitor's own second chances go on meanwhile; 2,731 pages were looked at. */
+	MT_CHECK(moved < 200);
+	MT_CHECK(stats.faults - faults < 20);
+	live_check(&d, "v");
+	live_stop(&d);
+}
+
+/* A refusal, with its code. */
+static void refused(const char *what, const char *code, int64_t addr, int count)
+{
+	json_object *answer =
+		live_try(&d, "{\"cmd\":\"%s\",\"vm\":\"v\",\"addr\":%lld,\"%s\":%d}", what,
+			 (long long)addr, !strcmp(what, "peek") ? "bytes" : "pages", count);
+
+	MT_CHECK_STR(json_object_get_string(json_object_object_get(answer, "code")), code);
+	json_object_put(answer);
+}
+
+MT_TEST("addresses outside of the guest and senseless sizes are refused")
+{
+	int64_t at;
+
+	live_start(&d, "128M");
+	start();
+	at = (int64_t)(uintptr_t)memory;
+	refused("peek", "EFAULT", at - 1, 8);
+	refused("peek", "EFAULT", at + PAGES * (int64_t)PAGE, 8);
+	refused("peek", "EFAULT", 0, 8);
+	refused("peek", "EINVAL", at, 0);
+	refused("peek", "EINVAL", at, 513);
+	refused("peek", "EINVAL", -1, 8);
+	refused("states", "EFAULT", at + PAGES * (int64_t)PAGE, 8);
+	refused("states", "EINVAL", at, 100000);
+	live_stop(&d);
+}
+
+MT_TEST_MAIN
