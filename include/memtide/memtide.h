@@ -47,6 +47,8 @@ struct mt_vm_options {
 	uint64_t reservation_bytes; /* memory never taken away once used */
 	uint64_t limit_bytes;       /* most machine memory it may hold; 0: no limit */
 	uint64_t shares;            /* weight in contention; 0: normal (10 for each MiB) */
+	const char *share_group; /* equal pages are shared with VMs of this group; NULL: only among
+				  * the VM's own pages */
 };
 
 /** What mt_vm_stats() tells. Sizes in bytes, counts since the start. */

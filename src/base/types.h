@@ -44,6 +44,11 @@ typedef struct mt_vmid {
 	uint32_t n;
 } mt_vmid_t;
 
+/* Page of a share group's frames: a copy that several guest pages have in common. */
+typedef struct mt_frame {
+	uint32_t n;
+} mt_frame_t;
+
 #define MT_NONE32 UINT32_MAX
 
 #define MT_GPN(v)     ((mt_gpn_t){(uint32_t)(v)})
@@ -52,10 +57,20 @@ typedef struct mt_vmid {
 #define MT_STAGE_NONE MT_STAGE(MT_NONE32)
 #define MT_SLOT(v)    ((mt_slot_t){(uint32_t)(v)})
 #define MT_SLOT_NONE  MT_SLOT(MT_NONE32)
+#define MT_FRAME(v)   ((mt_frame_t){(uint32_t)(v)})
+#define MT_FRAME_NONE MT_FRAME(MT_NONE32)
+
+/* Most frames of a share group: 64 GiB. */
+#define MT_FRAMES_MAX (1U << 24)
 
 static inline bool mt_gpn_is_none(mt_gpn_t gpn)
 {
 	return gpn.n == MT_NONE32;
+}
+
+static inline bool mt_frame_is_none(mt_frame_t frame)
+{
+	return frame.n == MT_NONE32;
 }
 
 static inline uint64_t mt_pages_of_bytes(uint64_t bytes)

@@ -84,8 +84,8 @@ const char *field_ns_text(uint64_t ns, char buf[static MT_SIZE_TEXT_MAX])
 uint64_t field_faults(struct json_object *vm)
 {
 	static const enum mt_counter kinds[] = {
-		MT_C_FAULT_NEW,     MT_C_FAULT_NOMINATED, MT_C_FAULT_ZERO,   MT_C_FAULT_ZIPPED,
-		MT_C_FAULT_SWAPPED, MT_C_FAULT_PRESENT,   MT_C_FAULT_UNSEEN,
+		MT_C_FAULT_NEW,    MT_C_FAULT_NOMINATED, MT_C_FAULT_ZERO,    MT_C_FAULT_ZIPPED,
+		MT_C_FAULT_SHARED, MT_C_FAULT_SWAPPED,   MT_C_FAULT_PRESENT, MT_C_FAULT_UNSEEN,
 	};
 	uint64_t sum = 0;
 

@@ -70,6 +70,7 @@ static void show_memory(struct json_object *vm)
 		{"consumed", "consumed", "machine memory behind guest pages"},
 		{"vmmemctl", "balloon", "given up by the guest when asked to"},
 		{"reportedFree", "reported free", "given up by the guest by itself"},
+		{"sharedSaved", "sharing saved", "pages in frames, less its part of these"},
 		{"zipHeld", "zip store", "machine memory of the compressed pages"},
 		{"zipSaved", "zip saved", "by compression"},
 		{"swapSpace", "swap file", "its size"},
@@ -121,7 +122,7 @@ static void show_pages(struct json_object *vm)
 	struct field_part parts[] = {
 		{'#', "resident", 0, "in place"},
 		{'n', "nominated", 0, "moved out, waiting for a second chance"},
-		{'=', "shared", 0, "mapped to shared frames"},
+		{'=', "shared", 0, "in shared frames"},
 		{'0', "zero", 0, "all zeros, costs nothing"},
 		{'z', "zipped", 0, "compressed"},
 		{'s', "swapped", 0, "in the swap file"},

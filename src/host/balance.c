@@ -49,18 +49,21 @@ uint64_t mt_balance_held(const struct mt_vmrec *vm)
 	return MT_MIN(grant, vm->stats[MT_C_HELD] + mt_balance_gap_pages(grant));
 }
 
-/* Guest pages with contents, wherever they are. */
+/* Guest pages with contents of their own, wherever they are. */
 uint64_t mt_balance_used(const struct mt_vmrec *vm)
 {
 	const uint64_t *c = vm->stats;
-	uint64_t empty = c[MT_C_UNTOUCHED] + c[MT_C_RELEASED] + c[MT_C_ZERO];
+	uint64_t empty =
+		c[MT_C_UNTOUCHED] + c[MT_C_RELEASED] + c[MT_C_ZERO] + c[MT_C_SHARED_FRAMES];
 
 	return vm->stats_known ? balance_minus(c[MT_C_MEMSIZE], empty) : mt_vm_memsize_pages(vm);
 }
 
 static struct mt_sched_host balance_host(const struct mt_server *server)
 {
-	uint64_t pool = mt_ledger_pool(server->ledger), own = mt_ledger_own(server->ledger);
+	uint64_t pool = mt_ledger_pool(server->ledger);
+	/* shared frames are nobody's alone */
+	uint64_t own = mt_ledger_own(server->ledger) + mt_ledger_common(server->ledger);
 	uint64_t minfree = mt_server_minfree_pages(server, pool), held = 0;
 
 	for (unsigned int i = 0; i < server->vm_count; i++) {

@@ -2,6 +2,7 @@
 /* json_out.c - records as JSON; see json_out.h and docs/protocol.md */
 #include "host/json_out.h"
 #include "host/balloon.h"
+#include "host/share.h"
 #include "sys/swap_file.h"
 
 #include <stdio.h>
@@ -13,6 +14,7 @@
 /* What a VM's counters come to; sums of these make the host object. */
 struct json_sums {
 	uint64_t memsize, granted, consumed, shared, zero, vmmemctl, zipped, zip_held, zip_saved;
+	uint64_t shared_frames, sharedcommon, charge, shared_saved;
 	uint64_t swapused, swapin, swapout, overhead, held; /* all in KiB */
 };
 
@@ -106,8 +108,13 @@ static struct json_sums json_sums_of(const struct mt_vmrec *vm)
 
 	s.memsize = mt_vm_memsize_pages(vm) * KIB_PER_PAGE;
 	s.shared = (c[MT_C_ZERO] + c[MT_C_SHARED_FRAMES]) * KIB_PER_PAGE;
+	s.shared_frames = c[MT_C_SHARED_FRAMES] * KIB_PER_PAGE;
+	s.charge = mt_share_vm_charge(vm) * KIB_PER_PAGE;
 	s.consumed = (c[MT_C_RESIDENT] + c[MT_C_NOMINATED]) * KIB_PER_PAGE;
 	s.granted = s.consumed + s.shared;
+	s.consumed += s.charge;
+	/* the VM's own count and ours may be a moment apart */
+	s.shared_saved = s.shared_frames > s.charge ? s.shared_frames - s.charge : 0;
 	s.zero = c[MT_C_ZERO] * KIB_PER_PAGE;
 	s.vmmemctl =
 		(mt_balloon_size(vm, &ballooned) ? ballooned : c[MT_C_RELEASED]) * KIB_PER_PAGE;
@@ -200,6 +207,7 @@ struct json_object *mt_json_vm(const struct mt_vmrec *vm)
 	json_number(object, "memsize", s.memsize);
 	json_number(object, "granted", s.granted);
 	json_number(object, "consumed", s.consumed);
+	json_number(object, "sharedSaved", s.shared_saved);
 	json_number(object, "shared", s.shared);
 	json_number(object, "vmmemctl", s.vmmemctl);
 	json_number(object, "zipSaved", s.zip_saved);
@@ -230,6 +238,8 @@ static void json_sums_add(struct json_sums *sum, const struct json_sums *vm)
 	sum->swapout += vm->swapout;
 	sum->overhead += vm->overhead;
 	sum->held += vm->held;
+	sum->charge += vm->charge;
+	sum->shared_frames += vm->shared_frames;
 }
 
 static void json_host_pool(struct json_object *object, const struct mt_server *server,
@@ -238,7 +248,8 @@ static void json_host_pool(struct json_object *object, const struct mt_server *s
 	const struct mt_ledger *ledger = server->ledger;
 	uint64_t pool = mt_ledger_pool(ledger) * KIB_PER_PAGE;
 	uint64_t used =
-		mt_server_held_pages(server) * KIB_PER_PAGE + mt_ledger_own(ledger) * KIB_PER_PAGE;
+		(mt_server_held_pages(server) + mt_ledger_own(ledger) + mt_ledger_common(ledger)) *
+		KIB_PER_PAGE;
 
 	json_number(object, "pool", pool);
 	json_number(object, "granted_out", mt_ledger_granted(ledger) * KIB_PER_PAGE);
@@ -261,8 +272,12 @@ static void json_host_sums(struct json_object *object, const struct json_sums *s
 	json_number(object, "granted", sums->granted);
 	json_number(object, "consumed", sums->consumed);
 	json_number(object, "shared", sums->shared);
-	/* frames that VMs share; zero pages need none */
-	json_number(object, "sharedcommon", 0);
+	/* frames that guest pages share; zero pages need none */
+	json_number(object, "sharedcommon", sums->sharedcommon);
+	json_number(object, "sharedSaved",
+		    sums->shared_frames > sums->sharedcommon
+			    ? sums->shared_frames - sums->sharedcommon
+			    : 0);
 	json_number(object, "zero", sums->zero);
 	json_number(object, "vmmemctl", sums->vmmemctl);
 	json_number(object, "zipped", sums->zipped);
@@ -294,6 +309,10 @@ struct json_object *mt_json_host(const struct mt_server *server)
 
 		json_sums_add(&sums, &vm);
 	}
+	/* each frame once, whoever uses it */
+	sums.consumed -= sums.charge;
+	sums.sharedcommon = mt_share_frames(server) * KIB_PER_PAGE;
+	sums.consumed += sums.sharedcommon;
 	json_host_pool(object, server, &sums);
 	json_host_sums(object, &sums);
 	json_object_object_add(object, "settings", json_settings(&server->sched_config));

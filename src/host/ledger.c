@@ -14,10 +14,15 @@ struct mt_ledger {
 	uint64_t pool;
 	uint64_t own;
 	uint64_t granted; /* sum over accounts */
-	uint64_t
-		ceiling; /* most that granted + own may be now: the pool, or more on the way down */
+	uint64_t common;
+	uint64_t ceiling; /* most that all these may be now: the pool, or more on the way down */
 	struct mt_account *accounts;
 };
+
+static uint64_t ledger_used(const struct mt_ledger *ledger)
+{
+	return ledger->granted + ledger->common + ledger->own;
+}
 
 /* The books must add up, and nobody may have been given what is not there. */
 static void ledger_audit(struct mt_ledger *ledger)
@@ -27,8 +32,8 @@ static void ledger_audit(struct mt_ledger *ledger)
 	for (const struct mt_account *a = ledger->accounts; a; a = a->next)
 		sum += a->pages;
 	MT_ASSERT(sum == ledger->granted);
-	MT_ASSERT(ledger->granted + ledger->own <= ledger->ceiling);
-	ledger->ceiling = MT_MAX(ledger->pool, ledger->granted + ledger->own);
+	MT_ASSERT(ledger_used(ledger) <= ledger->ceiling);
+	ledger->ceiling = MT_MAX(ledger->pool, ledger_used(ledger));
 }
 
 struct mt_ledger *mt_ledger_new(uint64_t pool_pages, uint64_t own_pages)
@@ -104,8 +109,36 @@ void mt_ledger_adopt(struct mt_ledger *ledger, struct mt_account *account, uint6
 	MT_ASSERT(!account->pages);
 	account->pages = pages;
 	ledger->granted += pages;
-	ledger->ceiling = MT_MAX(ledger->ceiling, ledger->granted + ledger->own);
+	ledger->ceiling = MT_MAX(ledger->ceiling, ledger_used(ledger));
 	ledger_audit(ledger);
+}
+
+int mt_ledger_take(struct mt_ledger *ledger, uint64_t pages)
+{
+	if (pages > mt_ledger_ungranted(ledger))
+		return -ENOSPC;
+	ledger->common += pages;
+	ledger_audit(ledger);
+	return 0;
+}
+
+void mt_ledger_take_over(struct mt_ledger *ledger, uint64_t pages)
+{
+	ledger->common += pages;
+	ledger->ceiling = MT_MAX(ledger->ceiling, ledger_used(ledger));
+	ledger_audit(ledger);
+}
+
+void mt_ledger_drop(struct mt_ledger *ledger, uint64_t pages)
+{
+	MT_ASSERT(pages <= ledger->common);
+	ledger->common -= pages;
+	ledger_audit(ledger);
+}
+
+uint64_t mt_ledger_common(const struct mt_ledger *ledger)
+{
+	return ledger->common;
 }
 
 void mt_ledger_set_pool(struct mt_ledger *ledger, uint64_t pool_pages)
@@ -133,7 +166,7 @@ uint64_t mt_ledger_granted(const struct mt_ledger *ledger)
 
 uint64_t mt_ledger_ungranted(const struct mt_ledger *ledger)
 {
-	uint64_t used = ledger->granted + ledger->own;
+	uint64_t used = ledger_used(ledger);
 
 	return used < ledger->pool ? ledger->pool - used : 0;
 }

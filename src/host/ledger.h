@@ -2,9 +2,9 @@
 /*
  * ledger.h - who may hold how much of the pool
  *
- * The promise of the whole product in one object: the sum of all grants and the daemon's own
- * share never exceeds the pool. Every change of a grant goes through here and the books are
- * checked after each one. No clock, no I/O.
+ * The promise of the whole product in one object: the sum of all grants, of the shared frames and
+ * the daemon's own share never exceeds the pool. Every change of a grant goes through here and the
+ * books are checked after each one. No clock, no I/O.
  *
  * Two things can put the books above the pool without anyone breaking the promise: a pool made
  * smaller while VMs hold grants, and a daemon that starts while VMs from before still hold
@@ -37,6 +37,18 @@ MT_MUST_CHECK int mt_ledger_return(struct mt_ledger *ledger, struct mt_account *
 				   uint64_t pages);
 /** mt_ledger_adopt() - the VM had @pages from an earlier daemon; the account must be empty */
 void mt_ledger_adopt(struct mt_ledger *ledger, struct mt_account *account, uint64_t pages);
+
+/**
+ * mt_ledger_take() - @pages for what all have in common: shared frames and the books about them
+ * Return: 0, or -ENOSPC and nothing changed.
+ */
+MT_MUST_CHECK int mt_ledger_take(struct mt_ledger *ledger, uint64_t pages);
+/** mt_ledger_take_over() - the same, of pages that an earlier daemon's frames have already */
+void mt_ledger_take_over(struct mt_ledger *ledger, uint64_t pages);
+/** mt_ledger_drop() - @pages of these are free again */
+void mt_ledger_drop(struct mt_ledger *ledger, uint64_t pages);
+/** mt_ledger_common() - pages taken */
+uint64_t mt_ledger_common(const struct mt_ledger *ledger);
 
 /** mt_ledger_set_pool() - make the pool larger or smaller; at least the daemon's own share */
 void mt_ledger_set_pool(struct mt_ledger *ledger, uint64_t pool_pages);

@@ -8,6 +8,7 @@
 #include "host/monitor_region.h"
 #include "host/registry.h"
 #include "host/rights.h"
+#include "host/share.h"
 #include "host/state_file.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ void mt_monitor_send_settings(const struct mt_vmrec *vm)
 	msg.settings.zip_max_pct = vm->settings.zip_max_pct;
 	msg.settings.sample_period_s = vm->server->sched_config.sample_period_s;
 	msg.settings.sample_pages = vm->server->sched_config.sample_pages;
+	msg.settings.share_pages_per_ks = mt_share_pages_per_ks(vm);
 	mt_link_send(vm->link, &msg, -1);
 }
 
@@ -47,6 +49,9 @@ static int hello_settings(const struct mt_link *link, const struct mt_wire_hello
 				       .shares = hello->shares,
 				       .shares_per_mib = MT_SHARES_NORMAL,
 				       .zip_max_pct = link->server->config.zip_max_pct};
+	if (hello->share_group[0] && !mt_wire_name_ok(hello->share_group))
+		return mt_err_set(err, -EINVAL, "the share group's name is not one");
+	snprintf(ret->share_group, sizeof(ret->share_group), "%s", hello->share_group);
 	return 0;
 }
 
@@ -237,6 +242,7 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello, i
 	if (again && swap_fd >= 0)
 		hello_swap(link, swap_fd);
 	hello_welcome(link, hello->head.serial);
+	mt_share_start(vm, again ? hello->shared_pages : 0);
 	hello_tell(link, again);
 	mt_balloon_start(link->server, vm);
 	mt_state_file_touch(link->server);

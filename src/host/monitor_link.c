@@ -29,7 +29,7 @@ struct mt_packet {
 	struct mt_packet *next;
 	int passed;
 	uint32_t length;
-	union mt_wire_msg msg;
+	uint8_t bytes[];
 };
 
 void mt_link_break(struct mt_link *link, const char *fmt, ...)
@@ -71,7 +71,7 @@ static void link_queue(struct mt_link *link, const union mt_wire_msg *msg, int p
 		mt_link_break(link, "dropped: it left %u messages unread", link->queued);
 		return;
 	}
-	packet = calloc(1, sizeof(*packet));
+	packet = calloc(1, sizeof(*packet) + msg->head.length);
 	if (packet)
 		packet->passed = passed < 0 ? -1 : fcntl(passed, F_DUPFD_CLOEXEC, 0);
 	if (!packet || (passed >= 0 && packet->passed < 0)) {
@@ -79,7 +79,7 @@ static void link_queue(struct mt_link *link, const union mt_wire_msg *msg, int p
 		mt_link_break(link, "dropped: no memory or descriptors to queue a message");
 		return;
 	}
-	packet->msg = *msg;
+	memcpy(packet->bytes, msg, msg->head.length);
 	packet->length = msg->head.length;
 	if (link->queue_tail)
 		link->queue_tail->next = packet;
@@ -121,7 +121,7 @@ static void link_flush(struct mt_link *link)
 {
 	while (link->queue_head && !link->broken) {
 		struct mt_packet *packet = link->queue_head;
-		int rc = mt_sock_send(link->fd, &packet->msg, packet->length, packet->passed);
+		int rc = mt_sock_send(link->fd, packet->bytes, packet->length, packet->passed);
 
 		if (rc == -EAGAIN && !link->deaf)
 			return;

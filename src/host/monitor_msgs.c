@@ -7,6 +7,7 @@
 #include "host/monitor_hello.h"
 #include "host/monitor_region.h"
 #include "host/registry.h"
+#include "host/share.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static void msgs_check_held(struct mt_link *link)
 static bool msgs_pressing(const struct mt_vmrec *vm, const uint64_t *before)
 {
 	static const enum mt_counter grown[] = {MT_C_FAULT_NEW, MT_C_FAULT_ZIPPED,
-						MT_C_FAULT_SWAPPED};
+						MT_C_FAULT_SHARED, MT_C_FAULT_SWAPPED};
 	uint64_t grant = mt_account_pages(vm->account);
 
 	if (!vm->stats_known)
@@ -145,15 +146,9 @@ static void msgs_bye(struct mt_link *link)
 	mt_registry_remove(link->server, link->vm, "left management");
 }
 
-void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int passed)
+static void msgs_dispatch(struct mt_link *link, enum mt_wire_type type,
+			  const union mt_wire_msg *msg, int passed)
 {
-	enum mt_wire_type type = (enum mt_wire_type)msg->head.type;
-
-	if (!link->vm != (type == MT_WIRE_HELLO)) {
-		mt_link_break(link, "dropped: process %d sent %s %s HELLO", (int)link->pid,
-			      mt_wire_type_name(type), link->vm ? "after its" : "before a");
-		return;
-	}
 	switch (type) {
 	case MT_WIRE_HELLO:
 		mt_monitor_hello(link, &msg->hello, passed);
@@ -185,6 +180,21 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int 
 	case MT_WIRE_BYE:
 		msgs_bye(link);
 		break;
+	case MT_WIRE_SHARE_OFFER:
+		mt_share_offered(link, &msg->share_offer);
+		break;
+	case MT_WIRE_SHARE_PAGE:
+		mt_share_page(link, &msg->share_page);
+		break;
+	case MT_WIRE_SHARE_RELEASE:
+		mt_share_released(link, &msg->share_release);
+		break;
+	case MT_WIRE_SHARE_KEEP:
+		mt_share_kept(link, &msg->share_keep, passed);
+		break;
+	case MT_WIRE_SHARE_START:
+	case MT_WIRE_SHARE_ANSWER:
+	case MT_WIRE_SHARE_AGAIN:
 	case MT_WIRE_WELCOME:
 	case MT_WIRE_REFUSED:
 	case MT_WIRE_REGION_OK:
@@ -196,4 +206,16 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int 
 	default:
 		mt_link_break(link, "dropped: sent a daemon's message");
 	}
+}
+
+void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int passed)
+{
+	enum mt_wire_type type = (enum mt_wire_type)msg->head.type;
+
+	if (!link->vm != (type == MT_WIRE_HELLO)) {
+		mt_link_break(link, "dropped: process %d sent %s %s HELLO", (int)link->pid,
+			      mt_wire_type_name(type), link->vm ? "after its" : "before a");
+		return;
+	}
+	msgs_dispatch(link, type, msg, passed);
 }

@@ -3,6 +3,7 @@
 #include "host/monitor_region.h"
 #include "base/size.h"
 #include "host/balance.h"
+#include "host/monitor_hello.h"
 #include "host/registry.h"
 #include "host/state_file.h"
 #include "sys/swap_file.h"
@@ -244,6 +245,8 @@ static void region_confirm(struct mt_server *server, struct mt_vmrec *vm,
 		vm->reason[0] = '\0';
 	region_send_ok(vm, region->serial, !vm->swap_passed);
 	vm->swap_passed = true;
+	/* how fast it looks for pages to share follows from its size */
+	mt_monitor_send_settings(vm);
 	mt_state_file_touch(server);
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name,
 		      "memory of %s added; grant %s, target %s, swap %s",

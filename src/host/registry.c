@@ -6,6 +6,7 @@
 #include "host/balloon.h"
 #include "host/monitor_link.h"
 #include "host/qmp_dir.h"
+#include "host/share.h"
 #include "host/state_file.h"
 #include "sys/process.h"
 
@@ -238,6 +239,7 @@ void mt_registry_remove(struct mt_server *server, struct mt_vmrec *vm, const cha
 	/* VMs outlive the daemon: the next one wants it */
 	if (!server->stop)
 		mt_qmp_dir_remove(server, vm->qmp_path);
+	mt_share_forget(vm);
 	mt_loop_remove(vm->pidfd_source);
 	if (vm->pidfd >= 0)
 		close(vm->pidfd);

@@ -79,11 +79,13 @@ static const int sandbox_calls[] = {
 	CALL(chown),
 	CALL(fchown),
 	CALL(fchownat),
+	CALL(lchown),
 	CALL(umask),
 	CALL(getdents64),
 	CALL(readlink),
 	CALL(readlinkat),
 	CALL(pipe2),
+	CALL(memfd_create),
 	/* sockets: clients, monitors, QMP */
 	CALL(socket),
 	CALL(connect),

@@ -8,9 +8,11 @@
 #include "host/monitor_region.h"
 #include "host/qmp_dir.h"
 #include "host/registry.h"
+#include "host/share.h"
 #include "host/state_file.h"
 #include "base/size.h"
 #include "policy/minfree.h"
+#include "sys/cpu.h"
 #include "sys/sock.h"
 #include "sys/swap_file.h"
 #include "sys/uffd_device.h"
@@ -153,6 +155,7 @@ static void server_sweep(struct mt_server *server)
 	server_expire(server);
 	while (again) {
 		again = mt_link_sweep(server);
+		mt_share_settle(server);
 		again |= mt_balance_run(server);
 		again |= mt_client_sweep(server);
 	}
@@ -269,6 +272,7 @@ static int server_start(struct mt_server *server, struct mt_err *err)
 	if (rc < 0)
 		return rc;
 	server->uffd = rc;
+	server->host_mhz = mt_cpu_mhz();
 	rc = mt_swap_dir_check(config->swap_dir, err);
 	if (!rc)
 		rc = server_signals(server, err);
@@ -320,8 +324,10 @@ void mt_server_free(struct mt_server *server)
 	server_close(server->vm_fd, server->vm_path);
 	mt_client_free_all(server);
 	mt_link_free_all(server);
+	mt_share_end(server);
 	while (server->vm_count)
 		mt_registry_remove(server, server->vms[server->vm_count - 1], "the daemon ends");
+	mt_share_free_all(server);
 	mt_loop_remove(server->signal_source);
 	mt_loop_remove(server->control_source);
 	mt_loop_remove(server->vm_source);

@@ -48,6 +48,10 @@ struct mt_server {
 	unsigned int link_count;
 	uint32_t last_serial;
 
+	struct mt_share_group *share_groups;
+	uint64_t common_balanced; /* shared frames at the last balancing because of them */
+	unsigned int host_mhz;    /* of all processors */
+
 	uint64_t started_ns;
 	uint64_t held_max_pages;
 	struct mt_event_rate rate; /* of peers that have no VM */

@@ -4,6 +4,7 @@
  *
  *	memtide-state 1
  *	@Mem.IdleTax 50		a setting of the host that was changed live; no VM's name has an @
+ *	%group ...		a share group: share_state.c
  *	name pid start grant memsize reservation limit target_max shares shares_per_mib zip_max_pct
  *group qmp
  *
@@ -17,6 +18,7 @@
 #include "host/balance.h"
 #include "host/qmp_dir.h"
 #include "host/registry.h"
+#include "host/share.h"
 #include "sys/process.h"
 
 #include <errno.h>
@@ -84,6 +86,7 @@ static int state_print_all(const struct mt_server *server, FILE *file, bool slac
 
 	fputs(STATE_HEAD, file);
 	state_settings(server, file);
+	mt_share_state_print(server, file, slack);
 	for (unsigned int i = 0; i < server->vm_count; i++)
 		if (server->vms[i]->pid)
 			state_print(file, server->vms[i], state_record(server->vms[i], slack));
@@ -131,6 +134,7 @@ static int state_write(struct mt_server *server, bool slack)
 		mt_server_arm(server, server->state_due_ns);
 		return rc;
 	}
+	mt_share_state_recorded(server, slack);
 	for (unsigned int i = 0; i < server->vm_count; i++) {
 		struct mt_vmrec *vm = server->vms[i];
 
@@ -169,6 +173,11 @@ int mt_state_file_secure(struct mt_server *server)
 			mt_state_file_touch(server);
 	}
 	return understated ? state_write(server, true) : 0;
+}
+
+int mt_state_file_rewrite(struct mt_server *server)
+{
+	return state_write(server, true);
 }
 
 void mt_state_file_expire(struct mt_server *server)
@@ -280,6 +289,7 @@ static void state_adopt(struct mt_server *server, const struct state_line *line)
 		return;
 	}
 	memcpy(vm->qmp_path, line->qmp_path, sizeof(vm->qmp_path));
+	mt_share_state_expect(vm);
 	vm->base_pages = line->memsize_pages;
 	vm->swap_unknown = true;
 	vm->recorded = true;
@@ -302,6 +312,8 @@ static void state_line(struct mt_server *server, const char *text, struct mt_sch
 	struct state_line line;
 
 	if (text[0] == '@' && state_parse_setting(text, config))
+		return;
+	if (text[0] == '%' && mt_share_state_parse(server, text))
 		return;
 	if (text[0] != '@' && state_parse(text, &line))
 		state_adopt(server, &line);

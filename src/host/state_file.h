@@ -21,6 +21,9 @@ void mt_state_file_touch(struct mt_server *server);
 /** mt_state_file_secure() - write it now if it understates any grant. 0 or -errno. */
 MT_MUST_CHECK int mt_state_file_secure(struct mt_server *server);
 
+/** mt_state_file_rewrite() - write it now, with room for more shared frames. 0 or -errno. */
+MT_MUST_CHECK int mt_state_file_rewrite(struct mt_server *server);
+
 /** mt_state_file_expire() - write what is due */
 void mt_state_file_expire(struct mt_server *server);
 

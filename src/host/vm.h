@@ -29,6 +29,8 @@ struct mt_balloon;
 struct mt_client;
 struct mt_link;
 struct mt_server;
+struct mt_share_group;
+struct mt_share_member;
 
 enum mt_vm_state {
 	MT_VM_STARTING,
@@ -122,6 +124,10 @@ struct mt_vmrec {
 	struct mt_event_rate rate;
 	uint64_t stats[MT_COUNTER_MAX];
 	bool stats_known; /* there were any since it connected */
+
+	struct mt_share_group *share_group; /* NULL: its monitor has not said hello */
+	struct mt_share_member *sharer;
+	bool share_pending; /* it is still to tell which frames it uses */
 
 	/* What the scheduler takes from the statistics. */
 	struct mt_active touched;

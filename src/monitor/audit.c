@@ -54,6 +54,16 @@ static void audit_zipped(struct audit *audit, mt_gpn_t gpn, uint64_t place)
 				owner.n);
 }
 
+static void audit_shared(struct audit *audit, mt_gpn_t gpn, uint64_t place)
+{
+	if (!audit->pager->share.frames || place >= MT_FRAMES_MAX)
+		audit_violation(audit, "I7: page 0x%x is in frame 0x%lx, which can't be", gpn.n,
+				(unsigned long)place);
+	else if (!mt_share_intact(audit->pager, gpn))
+		audit_violation(audit, "I7: frame 0x%lx has not what page 0x%x had in it",
+				(unsigned long)place, gpn.n);
+}
+
 static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state state)
 {
 	struct mt_pager *pager = audit->pager;
@@ -63,12 +73,14 @@ static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state sta
 	if (state == MT_PAGE_NOMINATED) {
 		audit->staging_used++;
 		audit->listed_nominated += !busy;
-		audit->sampled += busy && !mt_page_in_use(&pager->map, gpn);
+		audit->sampled += mt_page_busy(&pager->map, gpn) == MT_TICKET_SAMPLE;
 		if (place >= pager->staging.size ||
 		    !mt_slots_is_used(pager->staging.slots, MT_SLOT(place)))
 			audit_violation(audit,
 					"I7: page 0x%x is nominated in free staging slot %lu",
 					gpn.n, (unsigned long)place);
+	} else if (state == MT_PAGE_SHARED) {
+		audit_shared(audit, gpn, place);
 	} else if (state == MT_PAGE_ZIPPED) {
 		audit->listed_zipped += !busy;
 		audit_zipped(audit, gpn, place);

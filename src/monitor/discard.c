@@ -93,7 +93,7 @@ static void discard_copy(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_stat
 	bool busy = mt_page_busy(&pager->map, gpn) != 0;
 
 	if (state == MT_PAGE_NOMINATED && busy && !mt_page_in_use(&pager->map, gpn)) {
-		pager->sample.staged--;
+		pager->sample.staged -= mt_page_busy(&pager->map, gpn) == MT_TICKET_SAMPLE;
 		busy = false;
 	}
 	if (state == MT_PAGE_NOMINATED && !busy)
@@ -101,6 +101,8 @@ static void discard_copy(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_stat
 	/* Whoever writes a zip object to swap has unpacked it already: the object is free to go. */
 	if (state == MT_PAGE_ZIPPED)
 		mt_zip_del(pager->zip, (mt_zref_t){place});
+	if (state == MT_PAGE_SHARED)
+		mt_share_let_go(pager, gpn, MT_FRAME(place));
 	/* A slot that is being read stays the transfer's until it has ended. */
 	if (state == MT_PAGE_SWAPPED && busy)
 		mt_swap_in_forget(pager, gpn);

@@ -44,9 +44,8 @@ static uint32_t fault_put(struct mt_pager *pager, uint8_t *addr, const uint8_t *
 	return (uint32_t)(bytes >> MT_PAGE_SHIFT);
 }
 
-/* Pages from @gpn on, at most @max, that are in one of the two states @a and @b. */
-static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, enum mt_page_state a,
-			  enum mt_page_state b)
+/* Pages from @gpn on, at most @max, that are in one of the @states, a bit for each. */
+static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, unsigned int states)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
 	uint32_t run = 0;
@@ -55,7 +54,7 @@ static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, en
 	while (run < max) {
 		enum mt_page_state state = mt_page_state(&pager->map, MT_GPN(gpn.n + run));
 
-		if (state != a && state != b)
+		if (!(states & 1U << state))
 			break;
 		run++;
 	}
@@ -83,7 +82,7 @@ static enum mt_fault_outcome fault_first_touch(struct mt_pager *pager, mt_gpn_t 
 		window = MT_AROUND_MAX - (gpn.n - region->first.n) % MT_AROUND_MAX;
 	}
 	pages = (uint32_t)MT_MIN(window, mt_room_around_pages(pager));
-	pages = fault_run(pager, gpn, pages, MT_PAGE_UNTOUCHED, MT_PAGE_RELEASED);
+	pages = fault_run(pager, gpn, pages, 1U << MT_PAGE_UNTOUCHED | 1U << MT_PAGE_RELEASED);
 	pages = fault_put(pager, addr, pager->zeros, pages, &outcome);
 	/* A page we thought was not there: it is in its place, and that is all we need to know. */
 	if (outcome == MT_MEM_EXISTS && !pages) {
@@ -104,18 +103,23 @@ static enum mt_fault_outcome fault_first_touch(struct mt_pager *pager, mt_gpn_t 
 
 static void fault_lost(struct mt_pager *pager, mt_gpn_t gpn)
 {
+	enum mt_page_state state = mt_page_state(&pager->map, gpn);
 	mt_zref_t ref = {mt_page_place(&pager->map, gpn)};
 	const void *data;
 	mt_gpn_t owner;
 
-	mt_page_lost(pager, gpn, MT_PAGE_ZIPPED, MT_SLOT_NONE, -EBADMSG);
+	mt_page_lost(pager, gpn, state, MT_SLOT_NONE, -EBADMSG);
+	if (state == MT_PAGE_SHARED) {
+		mt_share_let_go(pager, gpn, MT_FRAME(ref.n));
+		return;
+	}
 	/* The store goes on moving objects about, and must not move one that no page points at. */
 	mt_zip_get(pager->zip, ref, &data, &owner);
 	if (owner.n == gpn.n)
 		mt_zip_del(pager->zip, ref);
 }
 
-/* Unpacks page @gpn, ZIPPED or ZERO, to @to. False when the object is damaged. */
+/* Unpacks page @gpn, ZIPPED, SHARED or ZERO, to @to. False when its copy is damaged. */
 static bool fault_unpack(struct mt_pager *pager, mt_gpn_t gpn, uint8_t *to)
 {
 	const void *data;
@@ -125,6 +129,10 @@ static bool fault_unpack(struct mt_pager *pager, mt_gpn_t gpn, uint8_t *to)
 	if (mt_page_state(&pager->map, gpn) == MT_PAGE_ZERO) {
 		memset(to, 0, MT_PAGE_SIZE);
 		return true;
+	}
+	if (mt_page_state(&pager->map, gpn) == MT_PAGE_SHARED) {
+		memcpy(to, mt_share_frame(pager, gpn), MT_PAGE_SIZE);
+		return mt_share_hash(to) == mt_page_sum(&pager->map, gpn);
 	}
 	bytes = mt_zip_get(pager->zip, (mt_zref_t){mt_page_place(&pager->map, gpn)}, &data, &owner);
 	return owner.n == gpn.n && LZ4_decompress_safe(data, (char *)to, (int)bytes,
@@ -141,13 +149,19 @@ static void fault_unpacked(struct mt_pager *pager, mt_gpn_t gpn, bool around)
 	if (state == MT_PAGE_ZIPPED) {
 		mt_zip_del(pager->zip, ref);
 		mt_count(pager, MT_C_ZIP_OUT, 1);
+	} else if (state == MT_PAGE_SHARED) {
+		mt_share_let_go(pager, gpn, MT_FRAME(ref.n));
 	}
 	if (around) {
 		mt_count(pager, MT_C_PREFETCHED, 1);
 		return;
 	}
 	mt_page_came_back(pager, gpn);
-	mt_count(pager, state == MT_PAGE_ZIPPED ? MT_C_FAULT_ZIPPED : MT_C_FAULT_ZERO, 1);
+	mt_count(pager,
+		 state == MT_PAGE_ZIPPED   ? MT_C_FAULT_ZIPPED
+		 : state == MT_PAGE_SHARED ? MT_C_FAULT_SHARED
+					   : MT_C_FAULT_ZERO,
+		 1);
 }
 
 /* Has the start of a page's object on its way to the cache while the one before it is unpacked. */
@@ -165,7 +179,8 @@ static void fault_prefetch(struct mt_pager *pager, mt_gpn_t gpn)
 /* Unpacks pages from @gpn on, at most @max. Return: how many could be, from the first on. */
 static uint32_t fault_unpack_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max)
 {
-	uint32_t pages = fault_run(pager, gpn, max, MT_PAGE_ZIPPED, MT_PAGE_ZERO);
+	uint32_t pages = fault_run(
+		pager, gpn, max, 1U << MT_PAGE_ZIPPED | 1U << MT_PAGE_ZERO | 1U << MT_PAGE_SHARED);
 
 	for (uint32_t i = 0; i < pages; i++) {
 		if (i + 1 < pages)
@@ -303,13 +318,13 @@ enum mt_fault_outcome mt_fault_serve(struct mt_pager *pager, const struct mt_fau
 	case MT_PAGE_NOMINATED:
 		return fault_nominated(pager, gpn);
 	case MT_PAGE_ZERO:
+	case MT_PAGE_SHARED:
 	case MT_PAGE_ZIPPED:
 		return fault_unzip(pager, gpn);
 	case MT_PAGE_SWAPPED:
 		return fault_swapped(pager, gpn, again);
 	case MT_PAGE_FAILED:
 		return MT_FAULT_STUCK;
-	case MT_PAGE_SHARED:
 	case MT_PAGE_STATES:
 		break;
 	}

@@ -2,6 +2,7 @@
 /* helper.c - the compressing thread; see helper.h */
 #define LZ4_STATIC_LINKING_ONLY
 #include "monitor/helper.h"
+#include "monitor/share.h"
 
 #include <errno.h>
 #include <lz4.h>
@@ -39,6 +40,16 @@ static void helper_compress(void *lz4_state, struct mt_job *job, uint32_t i)
 	job->bytes[i] = (uint16_t)bytes;
 }
 
+static void helper_hash(struct mt_job *job, uint32_t i)
+{
+	if (mt_page_is_zero(job->page[i])) {
+		job->verdict[i] = MT_JOB_ZERO;
+		return;
+	}
+	job->verdict[i] = MT_JOB_HASHED;
+	job->hash[i] = mt_share_hash(job->page[i]);
+}
+
 static void helper_notify(int fd)
 {
 	uint64_t one = 1;
@@ -54,8 +65,12 @@ bool mt_helper_run_one(struct mt_helper *helper)
 
 	if (!job)
 		return helper->idle_work && helper->idle_work(helper->idle_ctx);
-	for (uint32_t i = 0; i < job->count; i++)
-		helper_compress(helper->lz4_state, job, i);
+	for (uint32_t i = 0; i < job->count; i++) {
+		if (job->kind == MT_JOB_HASH)
+			helper_hash(job, i);
+		else
+			helper_compress(helper->lz4_state, job, i);
+	}
 	atomic_store_explicit(&job->phase, MT_JOB_DONE, memory_order_release);
 	helper_notify(helper->pager_fd);
 	return true;

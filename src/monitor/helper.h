@@ -3,9 +3,9 @@
  * helper.h - the thread that compresses, so that faults don't wait for it
  *
  * The pager hands over jobs: nominated pages in their staging slots. The helper looks whether a
- * page is all zeros, else compresses it into the job's buffer, and hands the job back. It reads
- * staging and writes its own job, nothing else: what becomes of a page is the pager's decision
- * when it takes the job back. When there is no job the helper fills the nursery.
+ * page is all zeros, else hashes it or compresses it into the job's buffer, and hands the job back.
+ * It reads staging and writes its own job, nothing else: what becomes of a page is the pager's
+ * decision when it takes the job back. When there is no job the helper fills the nursery.
  *
  * Two jobs go round, so that one can be worked on while the other is filled or taken in.
  */
@@ -26,12 +26,21 @@ enum mt_job_verdict {
 	MT_JOB_ZERO,
 	MT_JOB_SHRUNK,    /* to bytes[i], in out */
 	MT_JOB_TOO_LARGE, /* would not shrink to half */
+	MT_JOB_HASHED,
+};
+
+enum mt_job_kind {
+	MT_JOB_ZIP,  /* zero? else compress */
+	MT_JOB_HASH, /* zero? else hash, for sharing */
 };
 
 enum mt_job_phase { MT_JOB_IDLE, MT_JOB_QUEUED, MT_JOB_DONE };
 
 struct mt_job {
 	_Atomic int phase; /* enum mt_job_phase: the pager's unless QUEUED, then the helper's */
+	enum mt_job_kind kind;
+	bool evict;    /* what is not shared is to be compressed; HASH only */
+	uint32_t left; /* pager: pages of a hashed job that are to be compressed */
 	uint32_t count;
 	uint64_t ticket;
 	mt_gpn_t gpn[MT_JOB_PAGES];
@@ -39,6 +48,7 @@ struct mt_job {
 	const uint8_t *page[MT_JOB_PAGES];
 	uint8_t verdict[MT_JOB_PAGES]; /* enum mt_job_verdict */
 	uint16_t bytes[MT_JOB_PAGES];
+	uint64_t hash[MT_JOB_PAGES];
 	uint8_t *out; /* MT_JOB_PAGES * MT_ZIP_OBJECT_MAX */
 };
 

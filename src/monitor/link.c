@@ -92,6 +92,7 @@ int mt_link_open(struct mt_link *link, const struct mt_link_options *options, in
 	link->fd = -1;
 	link->wake_fd = -1;
 	atomic_init(&link->swap_fd, -1);
+	link->frames_fd = -1;
 	pthread_mutex_init(&link->lock, NULL);
 	pthread_cond_init(&link->answered, NULL);
 	if (strlen(options->socket) + sizeof(MT_WIRE_SUFFIX) > sizeof(link->path))
@@ -106,6 +107,8 @@ int mt_link_open(struct mt_link *link, const struct mt_link_options *options, in
 	msg.hello.reservation_bytes = options->reservation_bytes;
 	msg.hello.limit_bytes = options->limit_bytes;
 	msg.hello.shares = options->shares;
+	snprintf(msg.hello.share_group, sizeof(msg.hello.share_group), "%s",
+		 options->share_group ? options->share_group : "");
 	link->hello = msg.hello;
 	link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (link->wake_fd < 0)
@@ -143,6 +146,7 @@ static void link_lost(struct mt_link *link)
 	pthread_mutex_unlock(&link->lock);
 	if (fd >= 0)
 		close(fd);
+	link->hello.shared_pages = mt_share_link_cut(link);
 }
 
 static int link_send(struct mt_link *link, const union mt_wire_msg *msg)
@@ -269,6 +273,12 @@ static void link_answer(struct mt_link *link, const union mt_wire_msg *msg, int 
 		close(fd);
 }
 
+static void link_share(struct mt_link *link, const union mt_wire_msg *msg, int fd)
+{
+	if (mt_share_link_message(link, msg, fd))
+		link_lost(link);
+}
+
 static void link_dispatch(struct mt_link *link, const union mt_wire_msg *msg, int fd)
 {
 	struct mt_pager *pager = link->pager;
@@ -292,7 +302,14 @@ static void link_dispatch(struct mt_link *link, const union mt_wire_msg *msg, in
 		atomic_store_explicit(&pager->sample.period_ns,
 				      msg->settings.sample_period_s * 1000000000ULL,
 				      memory_order_relaxed);
+		atomic_store_explicit(&pager->share.pages_per_ks, msg->settings.share_pages_per_ks,
+				      memory_order_relaxed);
 		mt_pager_kick(pager);
+		return;
+	case MT_WIRE_SHARE_START:
+	case MT_WIRE_SHARE_ANSWER:
+	case MT_WIRE_SHARE_AGAIN:
+		link_share(link, msg, fd);
 		return;
 	case MT_WIRE_CHECK:
 		link_check(link, msg->head.serial);
@@ -375,6 +392,8 @@ static void *link_main(void *arg)
 		if (ready > 0 && fds[0].revents)
 			link_read(link);
 		link_send_returns(link);
+		if (link->fd >= 0 && mt_share_link_send(link))
+			link_lost(link);
 		if (link_now_ms() >= next_ms) {
 			link_send_stats(link);
 			link_send_losses(link);

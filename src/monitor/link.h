@@ -24,6 +24,7 @@ struct mt_link_options {
 	uint64_t reservation_bytes;
 	uint64_t limit_bytes;
 	uint64_t shares;
+	const char *share_group; /* NULL or empty: its own */
 };
 
 struct mt_link {
@@ -36,6 +37,11 @@ struct mt_link {
 	uint64_t returned_told_pages; /* of the pager's returned_pages, what the daemon knows */
 	uint64_t losses_told;
 	uint64_t errors_told;
+
+	/* The share group's frames (share_link.c). */
+	int frames_fd; /* -1: none */
+	void *frames_map;
+	bool share_telling; /* the daemon is being told what is shared: releases wait */
 
 	pthread_t thread;
 	bool started;

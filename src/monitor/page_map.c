@@ -5,7 +5,8 @@
  * A record is two words. The first holds the state (4 bits), busy (1 bit), 3 bits of the state's
  * own (RESIDENT: a discard may still drop the page; SWAPPED: how often a read of it failed), heat
  * (16 bits) and the place (40 bits). The second is the state's own: links of the list the page is
- * on (NOMINATED, ZIPPED), the ticket of whoever is busy with it, or the checksum (SWAPPED).
+ * on (NOMINATED, ZIPPED), the ticket of whoever is busy with it, or the checksum (SWAPPED,
+ * SHARED).
  *
  * Records come in chunks of 1 GiB of guest memory, 4 MiB of address space each, of which the
  * kernel gives us only what is touched.
@@ -58,8 +59,8 @@ static const uint16_t page_may_become[MT_PAGE_STATES] = {
 	[MT_PAGE_NOMINATED] = BIT(RESIDENT) | BIT(ZERO) | BIT(SHARED) | BIT(ZIPPED) | BIT(SWAPPED) |
 			      BIT(RELEASED) | BIT(FAILED),
 	[MT_PAGE_ZERO] = BIT(RESIDENT) | BIT(RELEASED),
-	[MT_PAGE_SHARED] = BIT(RESIDENT) | BIT(RELEASED),
-	[MT_PAGE_ZIPPED] = BIT(RESIDENT) | BIT(SWAPPED) | BIT(RELEASED) | BIT(FAILED),
+	[MT_PAGE_SHARED] = BIT(RESIDENT) | BIT(RELEASED) | BIT(FAILED),
+	[MT_PAGE_ZIPPED] = BIT(RESIDENT) | BIT(SWAPPED) | BIT(SHARED) | BIT(RELEASED) | BIT(FAILED),
 	[MT_PAGE_SWAPPED] = BIT(RESIDENT) | BIT(RELEASED) | BIT(FAILED),
 	[MT_PAGE_RELEASED] = BIT(RESIDENT) | BIT(UNTOUCHED),
 	[MT_PAGE_FAILED] = BIT(RELEASED),
@@ -291,15 +292,22 @@ void mt_page_busy_clear(struct mt_page_map *map, mt_gpn_t gpn, bool oldest)
 		page_link_tail(map, list, gpn);
 }
 
+static bool page_has_sum(const struct mt_page_map *map, mt_gpn_t gpn)
+{
+	enum mt_page_state state = mt_page_state(map, gpn);
+
+	return state == MT_PAGE_SWAPPED || state == MT_PAGE_SHARED;
+}
+
 void mt_page_sum_set(struct mt_page_map *map, mt_gpn_t gpn, uint64_t sum)
 {
-	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_SWAPPED);
+	MT_ASSERT(page_has_sum(map, gpn));
 	page_record(map, gpn)->sum = sum;
 }
 
 uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn)
 {
-	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_SWAPPED);
+	MT_ASSERT(page_has_sum(map, gpn));
 	return page_record(map, gpn)->sum;
 }
 

@@ -9,7 +9,7 @@
  *   RESIDENT   in its place in guest RAM
  *   NOMINATED  in staging slot @place; on the nominated list unless busy
  *   ZERO       no copy: known to be all zeros
- *   SHARED     in a shared frame (page sharing; not used yet)
+ *   SHARED     in shared frame @place; the record keeps the checksum
  *   ZIPPED     zip store object @place; on the zip list, oldest first, unless busy
  *   SWAPPED    swap slot @place; the record keeps the checksum
  *   RELEASED   no copy: given up by the guest or the VMM, reads as zeros
@@ -113,15 +113,19 @@ void mt_page_busy_clear(struct mt_page_map *map, mt_gpn_t gpn, bool oldest);
 /* Ticket of pages that are being watched: nobody reads their copy. */
 #define MT_TICKET_SAMPLE UINT64_MAX
 
+/* Set in tickets of pages whose copy nobody reads while they are busy: those of the sample, and of
+ * pages offered for sharing. */
+#define MT_TICKET_UNREAD (1ULL << 63)
+
 /** mt_page_in_use() - does a helper or an I/O work on the copy of NOMINATED page @gpn? */
 static inline bool mt_page_in_use(const struct mt_page_map *map, mt_gpn_t gpn)
 {
 	uint64_t ticket = mt_page_busy(map, gpn);
 
-	return ticket && ticket != MT_TICKET_SAMPLE;
+	return ticket && !(ticket & MT_TICKET_UNREAD);
 }
 
-/** mt_page_sum_set(), mt_page_sum() - checksum of a SWAPPED page */
+/** mt_page_sum_set(), mt_page_sum() - checksum of a SWAPPED or SHARED page */
 void mt_page_sum_set(struct mt_page_map *map, mt_gpn_t gpn, uint64_t sum);
 uint64_t mt_page_sum(const struct mt_page_map *map, mt_gpn_t gpn);
 

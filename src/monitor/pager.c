@@ -200,6 +200,7 @@ static void pager_publish(struct mt_pager *pager)
 	pager_put(pager, MT_C_RESIDENT, pager->map.pages[MT_PAGE_RESIDENT]);
 	pager_put(pager, MT_C_NOMINATED, pager->map.pages[MT_PAGE_NOMINATED]);
 	pager_put(pager, MT_C_ZERO, pager->map.pages[MT_PAGE_ZERO]);
+	pager_put(pager, MT_C_SHARED_FRAMES, pager->map.pages[MT_PAGE_SHARED]);
 	pager_put(pager, MT_C_ZIPPED, pager->map.pages[MT_PAGE_ZIPPED]);
 	pager_put(pager, MT_C_SWAPPED, pager->map.pages[MT_PAGE_SWAPPED]);
 	pager_put(pager, MT_C_RELEASED, pager->map.pages[MT_PAGE_RELEASED]);
@@ -254,7 +255,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		       bool commands_left)
 {
 	uint32_t for_kernel = 0;
-	int sample_ms;
+	int idle_ms, share_ms;
 	bool more;
 
 	if (pager->waiters)
@@ -263,7 +264,10 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 		mt_fault_new(pager, &faults[i]);
 	pager_place(pager, faults, count);
 	more = mt_reclaim_step(pager);
-	sample_ms = mt_sample_step(pager);
+	idle_ms = mt_sample_step(pager);
+	share_ms = mt_share_step(pager);
+	if (share_ms >= 0)
+		idle_ms = idle_ms < 0 ? share_ms : MT_MIN(idle_ms, share_ms);
 	if (pager->swap.ops && mt_swap_io_submit(&pager->swap))
 		for_kernel++;
 	pager->settling = pager->settling && mt_room_held_pages(pager) > mt_room_grant_pages(pager);
@@ -278,8 +282,8 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 	if (for_kernel || commands_left)
 		return PAGER_RETRY_MS;
 	if (pager->waiters || mt_room_excess_pages(pager))
-		return sample_ms ? PAGER_STUCK_MS : 0;
-	return sample_ms;
+		return idle_ms ? PAGER_STUCK_MS : 0;
+	return idle_ms;
 }
 
 static int pager_read(struct mt_pager *pager, struct mt_fault *faults)

@@ -67,8 +67,13 @@ static bool peek_look(struct mt_pager *pager, void *arg)
 		peek->place = mt_page_place(&pager->map, peek->gpn);
 		peek->sum = mt_page_sum(&pager->map, peek->gpn);
 		break;
-	case MT_PAGE_RESIDENT:
 	case MT_PAGE_SHARED:
+		peek->place = mt_page_place(&pager->map, peek->gpn);
+		peek->copied = mt_share_intact(pager, peek->gpn);
+		if (peek->copied)
+			memcpy(peek->page, mt_share_frame(pager, peek->gpn), MT_PAGE_SIZE);
+		break;
+	case MT_PAGE_RESIDENT:
 	case MT_PAGE_FAILED:
 	case MT_PAGE_STATES:
 		break;

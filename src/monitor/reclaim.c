@@ -2,7 +2,7 @@
 /*
  * reclaim.c - give memory up: how much, when, and the way of a page out
  *
- *   resident ──nominate──▶ nominated list ──job──▶ helper: zero? compress ──▶ ZERO
+ *   resident ──nominate──▶ nominated list ──job──▶ helper: zero? shared? compress ──▶ ZERO
  *       ▲                     │    (oldest first)                       ├──▶ zip store
  *       └──── touched ◀───────┴──── did not shrink, or store full ──────┴──▶ swap file
  *
@@ -73,7 +73,7 @@ static bool reclaim_may_dispatch(struct mt_pager *pager)
 {
 	uint64_t now_ns;
 
-	if (pager->swap_queue.count + MT_JOBS * MT_JOB_PAGES > MT_SWAP_QUEUE)
+	if (!mt_swap_out_room(pager))
 		return false;
 	if (mt_swap_usable(pager))
 		return true;
@@ -91,6 +91,14 @@ static uint32_t reclaim_dispatch(struct mt_pager *pager, uint64_t most)
 
 	if (!job || !pager->map.nominated.count || !reclaim_may_dispatch(pager))
 		return 0;
+	/* Before a page is compressed it is offered, unless the guest waits for its memory. */
+	job->kind = mt_share_usable(pager) ? MT_JOB_HASH : MT_JOB_ZIP;
+	if (job->kind == MT_JOB_HASH && !mt_share_batch_idle(pager)) {
+		if (!pager->waiters_for_memory)
+			return 0;
+		job->kind = MT_JOB_ZIP;
+	}
+	job->evict = true;
 	job->ticket = ++pager->next_ticket;
 	job->count = 0;
 	while (job->count < MT_MIN(most, MT_JOB_PAGES) && pager->map.nominated.count) {
@@ -156,11 +164,7 @@ static bool reclaim_zip(struct mt_pager *pager, const struct mt_job *job, uint32
 	return true;
 }
 
-/*
- * Drops a page the helper found to be zero, if it is: nothing else of the page is kept, so two
- * threads on two processors look before it goes. It costs 100 ns.
- */
-static void reclaim_zero(struct mt_pager *pager, const struct mt_job *job, uint32_t i)
+void mt_reclaim_zero(struct mt_pager *pager, const struct mt_job *job, uint32_t i)
 {
 	if (!mt_page_is_zero(job->page[i])) {
 		mt_count(pager, MT_C_ZERO_DENIED, 1);
@@ -174,13 +178,18 @@ static void reclaim_zero(struct mt_pager *pager, const struct mt_job *job, uint3
 
 static void reclaim_take_job(struct mt_pager *pager, struct mt_job *job)
 {
+	if (job->kind == MT_JOB_HASH) {
+		mt_share_offer_job(pager, job);
+		mt_staging_flush(&pager->staging);
+		return;
+	}
 	for (uint32_t i = 0; i < job->count; i++) {
 		mt_gpn_t gpn = job->gpn[i];
 
 		if (!job_page_current(pager, job, i)) {
 			mt_staging_free_full(&pager->staging, job->slot[i]);
 		} else if (job->verdict[i] == MT_JOB_ZERO) {
-			reclaim_zero(pager, job, i);
+			mt_reclaim_zero(pager, job, i);
 		} else if (reclaim_zip(pager, job, i)) {
 			mt_staging_free_full(&pager->staging, job->slot[i]);
 		} else {

@@ -11,7 +11,8 @@ static bool restore_needed(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	enum mt_page_state state = mt_page_state(&pager->map, gpn);
 
-	return state == MT_PAGE_NOMINATED || state == MT_PAGE_ZIPPED || state == MT_PAGE_SWAPPED;
+	return state == MT_PAGE_NOMINATED || state == MT_PAGE_SHARED || state == MT_PAGE_ZIPPED ||
+	       state == MT_PAGE_SWAPPED;
 }
 
 static void restore_page(struct mt_pager *pager, struct mt_restore *at)

@@ -88,6 +88,11 @@ void mt_swap_out_enqueue(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot, 
 	queue->count++;
 }
 
+bool mt_swap_out_room(const struct mt_pager *pager)
+{
+	return pager->swap_queue.count + MT_JOBS * MT_JOB_PAGES <= MT_SWAP_QUEUE;
+}
+
 /* Takes the first @count pages off the queue. */
 static void swap_queue_shift(struct mt_swap_queue *queue, uint32_t count)
 {

@@ -94,6 +94,7 @@ static void vm_free(struct mt_vm *vm)
 	}
 	if (vm->pager.mem.ctx)
 		mt_pager_fini(&vm->pager);
+	mt_share_link_fini(&vm->link, &vm->pager);
 	if (vm->staging)
 		munmap(vm->staging, (uint64_t)VM_STAGING_SLOTS << MT_PAGE_SHIFT);
 	if (vm->swap_fd >= 0)
@@ -111,6 +112,9 @@ static int vm_check_options(const struct mt_vm_options *options, struct mt_err *
 		return mt_err_set(err, -EINVAL,
 				  "the VM's name must be 1 to 63 of a-z A-Z 0-9 . _ - and start "
 				  "with a letter, a digit or _");
+	if (options->share_group && options->share_group[0] &&
+	    !mt_wire_name_ok(options->share_group))
+		return mt_err_set(err, -EINVAL, "the share group's name must be like a VM's");
 	if (options->limit_bytes && options->reservation_bytes > options->limit_bytes)
 		return mt_err_set(err, -EINVAL, "the reservation is larger than the limit");
 	return 0;
@@ -139,13 +143,15 @@ int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct
 	vm->swap_fd = -1;
 	vm->uffd.fd = -1;
 	vm->uffd.pagemap_fd = -1;
+	vm->link.frames_fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	link = (struct mt_link_options){.socket = vm_socket(options),
 					.name = options->name,
 					.token = options->token,
 					.reservation_bytes = options->reservation_bytes,
 					.limit_bytes = options->limit_bytes,
-					.shares = options->shares};
+					.shares = options->shares,
+					.share_group = options->share_group};
 	rc = mt_link_open(&vm->link, &link, &device_fd, err);
 	if (!rc)
 		rc = mt_uffd_open(&vm->uffd, device_fd, err);
@@ -176,8 +182,8 @@ static uint64_t vm_count(const struct mt_vm *vm, enum mt_counter id)
 int mt_vm_stats_read(struct mt_vm *vm, struct mt_vm_stats *stats)
 {
 	static const enum mt_counter fault_kinds[] = {
-		MT_C_FAULT_NEW,     MT_C_FAULT_NOMINATED, MT_C_FAULT_ZERO,  MT_C_FAULT_ZIPPED,
-		MT_C_FAULT_SWAPPED, MT_C_FAULT_PRESENT,   MT_C_FAULT_UNSEEN};
+		MT_C_FAULT_NEW,    MT_C_FAULT_NOMINATED, MT_C_FAULT_ZERO,    MT_C_FAULT_ZIPPED,
+		MT_C_FAULT_SHARED, MT_C_FAULT_SWAPPED,   MT_C_FAULT_PRESENT, MT_C_FAULT_UNSEEN};
 	uint64_t grant_pages;
 
 	if (!stats || stats->struct_size < sizeof(*stats))

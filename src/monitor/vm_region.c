@@ -72,20 +72,25 @@ static int vm_region_insert(struct mt_pager *pager, struct vm_region_work *work)
 /* Pages that are in place already are the guest's: take them in, some at a time. */
 static int vm_region_adopt(struct mt_pager *pager, struct vm_region_work *work)
 {
-	bool present[VM_ADOPT_STEP];
+	bool present[VM_ADOPT_STEP], unknown;
 	uint32_t count = (uint32_t)MT_MIN(VM_ADOPT_STEP, work->region.pages - work->done_pages);
 	mt_gpn_t first = MT_GPN(work->region.first.n + work->done_pages);
 
 	/* Cannot fail for memory that was just registered; if it does, pages are taken as touched.
 	 */
-	if (pager->mem.present(pager->mem.ctx, mt_region_addr(&work->region, first), count,
-			       present))
+	unknown = pager->mem.present(pager->mem.ctx, mt_region_addr(&work->region, first), count,
+				     present);
+	if (unknown)
 		memset(present, true, sizeof(present));
 	for (uint32_t i = 0; i < count; i++) {
 		mt_gpn_t gpn = MT_GPN(first.n + i);
 
-		if (present[i] && mt_page_state(&pager->map, gpn) == MT_PAGE_UNTOUCHED)
-			mt_page_set(&pager->map, gpn, MT_PAGE_UNTOUCHED, MT_PAGE_RESIDENT, 0);
+		if (!present[i] || mt_page_state(&pager->map, gpn) != MT_PAGE_UNTOUCHED)
+			continue;
+		mt_page_set(&pager->map, gpn, MT_PAGE_UNTOUCHED, MT_PAGE_RESIDENT, 0);
+		/* If it is not there, it has never been: zeros. */
+		if (unknown)
+			mt_page_droppable_set(&pager->map, gpn);
 	}
 	work->done_pages += count;
 	/* What was there before may be more than was granted: it is given up from here on. */

@@ -32,6 +32,9 @@ struct mt_sched_config {
 	unsigned int ctl_max_pct;
 	unsigned int hard_balloon;
 	unsigned int state_dwell_s;
+	unsigned int share_scan_time_min;
+	unsigned int share_rate_max;
+	unsigned int share_scan_ghz;
 	struct mt_state_bounds bounds[MT_HOST_STATES];
 };
 

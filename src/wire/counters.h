@@ -19,7 +19,7 @@
 	X(RESIDENT,         "resident",           PAGES, "guest pages in their place") \
 	X(NOMINATED,        "nominated",          PAGES, "guest pages waiting in staging for a second chance") \
 	X(ZERO,             "zero",               PAGES, "guest pages known to hold only zeros; they cost nothing") \
-	X(SHARED_FRAMES,    "sharedFrames",       PAGES, "guest pages mapped to shared frames") \
+	X(SHARED_FRAMES,    "sharedFrames",       PAGES, "guest pages in shared frames") \
 	X(ZIPPED,           "zipped",             PAGES, "guest pages compressed, counted at their full size") \
 	X(SWAPPED,          "swapped",            PAGES, "guest pages in the swap file") \
 	X(RELEASED,         "released",           PAGES, "guest pages given up by the guest or the VMM and not touched since") \
@@ -63,7 +63,16 @@
 	X(SAMPLE_NOW_TOUCHED, "sampleNowTouched", COUNT, "of these, pages touched so far") \
 	X(SAMPLE_NOW_WRITTEN, "sampleNowWritten", COUNT, "of these, pages written so far") \
 	X(ZERO_DENIED,      "zeroDenied",         COUNT, "pages one thread read as zero and the next did not: a fault of the machine") \
-	X(MENDED,           "mended",             COUNT, "large pages that sampling broke, put together again")
+	X(MENDED,           "mended",             COUNT, "large pages that sampling broke, put together again") \
+	X(FAULT_SHARED,     "faultShared",        COUNT, "faults: page was in a shared frame") \
+	X(SHARE_SCANNED,    "shareScanned",       COUNT, "pages hashed for sharing") \
+	X(SHARE_MADE,       "shareMade",          COUNT, "pages put into shared frames") \
+	X(SHARE_UNCHANGED,  "shareUnchanged",     COUNT, "pages offered before, the same as then, and without a like") \
+	X(SHARE_NO_MATCH,   "shareNoMatch",       COUNT, "pages offered, without a like so far") \
+	X(SHARE_VOLATILE,   "shareVolatile",      COUNT, "pages touched before they could be shared") \
+	X(SHARE_FULL,       "shareFull",          COUNT, "pages not shared because there was no room for a frame") \
+	X(SHARE_DIFFERS,    "shareDiffers",       COUNT, "pages that had a frame's hash and not its content") \
+	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages passed over because they are part of large pages")
 /* clang-format on */
 
 enum mt_counter_kind {

@@ -50,6 +50,15 @@ static const struct wire_info wire_table[] = {
 	[MT_WIRE_PEEK] = {"PEEK", sizeof(struct mt_wire_peek), 0, false, 0, 0},
 	[MT_WIRE_PEEKED] = {"PEEKED", sizeof(struct mt_wire_peeked), 0, true, 0, 0},
 	[MT_WIRE_CHECK] = {"CHECK", sizeof(struct mt_wire_check), 0, false, 0, 0},
+	[MT_WIRE_SHARE_OFFER] = {"SHARE_OFFER", sizeof(struct mt_wire_share_offer), 0, true, 0, 0},
+	[MT_WIRE_SHARE_PAGE] = {"SHARE_PAGE", sizeof(struct mt_wire_share_page), 0, true, 0, 0},
+	[MT_WIRE_SHARE_RELEASE] = {"SHARE_RELEASE", sizeof(struct mt_wire_share_release), 0, true,
+				   0, 0},
+	[MT_WIRE_SHARE_KEEP] = {"SHARE_KEEP", sizeof(struct mt_wire_share_keep), 1, true, 0, 0},
+	[MT_WIRE_SHARE_START] = {"SHARE_START", sizeof(struct mt_wire_share_start), 1, false, 0, 0},
+	[MT_WIRE_SHARE_ANSWER] = {"SHARE_ANSWER", sizeof(struct mt_wire_share_answer), 0, false, 0,
+				  0},
+	[MT_WIRE_SHARE_AGAIN] = {"SHARE_AGAIN", sizeof(struct mt_wire_share_again), 0, false, 0, 0},
 };
 
 static const struct wire_info *wire_info(unsigned int type)
@@ -103,12 +112,35 @@ static int wire_check_head(const struct mt_wire_head *head, size_t bytes, struct
 	return 0;
 }
 
-/* HELLO has three strings; the table checks the first. */
+/* HELLO has four strings; the table checks the first. */
 static bool wire_hello_texts_end(const struct mt_wire_hello *hello)
 {
 	return wire_text_ends(hello->token, 0, sizeof(hello->token)) &&
 	       wire_text_ends(hello->secret, 0, sizeof(hello->secret)) &&
+	       wire_text_ends(hello->share_group, 0, sizeof(hello->share_group)) &&
 	       wire_text_ends(hello->vmm, 0, sizeof(hello->vmm));
+}
+
+/* Are the counts of a SHARE message within its arrays? */
+static bool wire_share_fits(const union mt_wire_msg *msg)
+{
+	switch (msg->head.type) {
+	case MT_WIRE_SHARE_OFFER:
+		return msg->share_offer.count <= MT_WIRE_SHARE_PAGES;
+	case MT_WIRE_SHARE_PAGE:
+		return msg->share_page.index < MT_WIRE_SHARE_PAGES;
+	case MT_WIRE_SHARE_RELEASE:
+		return msg->share_release.count <= MT_WIRE_SHARE_RELEASES;
+	case MT_WIRE_SHARE_KEEP:
+		return msg->share_keep.count <= MT_WIRE_SHARE_KEEPS;
+	case MT_WIRE_SHARE_ANSWER:
+		return msg->share_answer.first < MT_WIRE_SHARE_PAGES &&
+		       msg->share_answer.count <= MT_WIRE_SHARE_PAGES - msg->share_answer.first;
+	case MT_WIRE_SHARE_AGAIN:
+		return msg->share_again.count <= MT_WIRE_SHARE_PAGES;
+	default:
+		return true;
+	}
 }
 
 int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, bool to_daemon,
@@ -135,6 +167,8 @@ int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, 
 		return mt_err_set(err, -EPROTO, "STATS with %u numbers", msg->stats.count);
 	if (msg->head.type == MT_WIRE_PEEKED && msg->peeked.count > MT_PEEK_MAX)
 		return mt_err_set(err, -EPROTO, "PEEKED with %u bytes", msg->peeked.count);
+	if (!wire_share_fits(msg))
+		return mt_err_set(err, -EPROTO, "%s counts beyond its end", info->name);
 	return 0;
 }
 

@@ -20,6 +20,11 @@
  *     ◀──────────────────── REGION_OK or REFUSED   descriptor of the swap file with the first one
  *     ◀──────────────── GRANT_ADD, TARGET, SETTINGS, CHECK, PEEK at any time
  *     STATS, GRANT_RETURN, EVENT, CHECKED, PEEKED, REGION_DEL, UNMANAGED ▶   at any time
+ *     ◀───────────────────────────────── SHARE_START   descriptor of the group's frames
+ *     SHARE_KEEP ─────────────────────────────▶   on reconnect: the frames it uses
+ *     SHARE_OFFER, SHARE_PAGE ────────────────▶
+ *     ◀───────────────────────── SHARE_ANSWER, SHARE_AGAIN
+ *     SHARE_RELEASE ──────────────────────────▶
  *     BYE ────────────────────────────────────▶
  */
 #ifndef MT_WIRE_WIRE_H
@@ -32,7 +37,7 @@
 
 #define MT_WIRE_MAGIC   0x4544544dU /* "MTDE" */
 #define MT_WIRE_VERSION 1
-#define MT_WIRE_MAX     1024 /* longest message in bytes */
+#define MT_WIRE_MAX     4160 /* longest message in bytes */
 #define MT_WIRE_SUFFIX  ".vm"
 
 #define MT_WIRE_NAME_MAX  64  /* with the ending NUL */
@@ -51,6 +56,10 @@ enum mt_wire_type {
 	MT_WIRE_CHECKED,
 	MT_WIRE_BYE,
 	MT_WIRE_PEEKED,
+	MT_WIRE_SHARE_OFFER,
+	MT_WIRE_SHARE_PAGE,
+	MT_WIRE_SHARE_RELEASE,
+	MT_WIRE_SHARE_KEEP,
 	/* daemon to monitor */
 	MT_WIRE_WELCOME = 64,
 	MT_WIRE_REFUSED,
@@ -60,6 +69,9 @@ enum mt_wire_type {
 	MT_WIRE_SETTINGS,
 	MT_WIRE_CHECK,
 	MT_WIRE_PEEK,
+	MT_WIRE_SHARE_START,
+	MT_WIRE_SHARE_ANSWER,
+	MT_WIRE_SHARE_AGAIN,
 };
 
 struct mt_wire_head {
@@ -83,11 +95,13 @@ struct mt_wire_hello {
 	char vmm[32];                   /* what the VMM's process is called, for people */
 	uint8_t pad[6];
 	uint64_t reservation_bytes;
-	uint64_t limit_bytes;   /* 0: none */
-	uint64_t shares;        /* 0: normal */
-	uint64_t memsize_pages; /* on reconnect */
-	uint64_t grant_pages;   /* on reconnect */
-	uint64_t held_pages;    /* on reconnect */
+	uint64_t limit_bytes;               /* 0: none */
+	uint64_t shares;                    /* 0: normal */
+	uint64_t memsize_pages;             /* on reconnect */
+	uint64_t grant_pages;               /* on reconnect */
+	uint64_t held_pages;                /* on reconnect */
+	uint64_t shared_pages;              /* on reconnect: guest pages that use frames */
+	char share_group[MT_WIRE_NAME_MAX]; /* empty: its own */
 };
 
 struct mt_wire_region_add {
@@ -190,8 +204,8 @@ struct mt_wire_target {
 struct mt_wire_settings {
 	struct mt_wire_head head;
 	uint32_t zip_max_pct; /* 0 to 100: most of the VM's memory that the zip store may take */
-	uint32_t pad;
-	uint32_t sample_period_s; /* 0: no sampling */
+	uint32_t share_pages_per_ks; /* pages to look at for sharing in 1000 s; 0: do not share */
+	uint32_t sample_period_s;    /* 0: no sampling */
 	uint32_t sample_pages;
 };
 
@@ -221,11 +235,92 @@ struct mt_wire_peeked {
 	uint32_t count;           /* of data; may be less than asked for */
 	uint32_t state;           /* BYTES: of the page */
 	uint32_t pad;
-	uint64_t place;  /* BYTES: staging slot, zip object or swap slot */
+	uint64_t place;  /* BYTES: staging slot, shared frame, zip object or swap slot */
 	uint64_t length; /* BYTES: of a zip object */
 	uint8_t data[MT_PEEK_MAX];
 };
 
+/* Pages offered at once, frames released at once, frames kept told of at once. */
+#define MT_WIRE_SHARE_PAGES    32
+#define MT_WIRE_SHARE_RELEASES 64
+#define MT_WIRE_SHARE_KEEPS    512
+
+/* Pages that might be shared: what the hash of their content is. Answered by a SHARE_ANSWER. */
+struct mt_wire_share_offer {
+	struct mt_wire_head head;
+	uint32_t batch; /* comes back in the answer */
+	uint32_t count;
+	uint32_t gpn[MT_WIRE_SHARE_PAGES];
+	uint64_t hash[MT_WIRE_SHARE_PAGES];
+};
+
+/* Content of a page the daemon answered WANTED for. Answered by a SHARE_ANSWER for it alone. */
+struct mt_wire_share_page {
+	struct mt_wire_head head;
+	uint32_t batch;
+	uint32_t index; /* in the batch */
+	uint32_t gpn;
+	uint32_t pad;
+	uint64_t hash;
+	uint8_t content[MT_PAGE_SIZE];
+};
+
+/* Frames that one guest page each has ceased to use. */
+struct mt_wire_share_release {
+	struct mt_wire_head head;
+	uint32_t count;
+	uint32_t pad;
+	uint32_t frame[MT_WIRE_SHARE_RELEASES];
+};
+
+/*
+ * After a reconnection: the frames that guest pages use, one for each page. With the descriptor of
+ * the frames' memory in the first, for a daemon that has none.
+ */
+struct mt_wire_share_keep {
+	struct mt_wire_head head;
+	uint32_t count;
+	uint32_t more; /* 0: this was the last */
+	uint32_t frame[MT_WIRE_SHARE_KEEPS];
+};
+
+/* With descriptor: the group's frames, to be read only; none when they are to be told first. */
+struct mt_wire_share_start {
+	struct mt_wire_head head;
+	uint32_t what; /* enum mt_share_start */
+	uint32_t pad;
+};
+
+enum mt_share_start {
+	MT_SHARE_START_FRESH = 1, /* nothing is shared: begin, with this descriptor */
+	MT_SHARE_START_KEEP,      /* send SHARE_KEEP, then go on */
+	MT_SHARE_START_LOST,      /* the daemon can't know the frames: share no further */
+};
+
+/* What the daemon says instead of a frame's number. */
+#define MT_WIRE_SHARE_NONE   UINT32_MAX       /* not shared: no like, or no room */
+#define MT_WIRE_SHARE_WANTED (UINT32_MAX - 1) /* send SHARE_PAGE */
+#define MT_WIRE_SHARE_SAME   (UINT32_MAX - 2) /* not shared, and not changed since the last time */
+#define MT_WIRE_SHARE_FULL   (UINT32_MAX - 3) /* not shared: no room for a frame */
+
+struct mt_wire_share_answer {
+	struct mt_wire_head head;
+	uint32_t batch;
+	uint32_t first; /* index in the batch of the first page answered for */
+	uint32_t count;
+	uint32_t pad;
+	uint32_t frame[MT_WIRE_SHARE_PAGES];
+};
+
+/* These pages have got a frame with content like theirs: offer them again. */
+struct mt_wire_share_again {
+	struct mt_wire_head head;
+	uint32_t count;
+	uint32_t pad;
+	uint32_t gpn[MT_WIRE_SHARE_PAGES];
+};
+
+_Static_assert(sizeof(struct mt_wire_share_page) <= MT_WIRE_MAX, "a message must fit the buffer");
 _Static_assert(MT_COUNTER_MAX <= MT_WIRE_STATS_MAX, "all counters must fit a STATS message");
 _Static_assert(sizeof(struct mt_wire_stats) <= MT_WIRE_MAX, "a message must fit the buffer");
 
@@ -250,6 +345,13 @@ union mt_wire_msg {
 	struct mt_wire_check check;
 	struct mt_wire_peek peek;
 	struct mt_wire_peeked peeked;
+	struct mt_wire_share_offer share_offer;
+	struct mt_wire_share_page share_page;
+	struct mt_wire_share_release share_release;
+	struct mt_wire_share_keep share_keep;
+	struct mt_wire_share_start share_start;
+	struct mt_wire_share_answer share_answer;
+	struct mt_wire_share_again share_again;
 	uint8_t bytes[MT_WIRE_MAX];
 };
 

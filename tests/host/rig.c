@@ -159,7 +159,7 @@ void peer_connect(const struct rig *rig, struct peer *peer)
 	struct mt_err err = {0};
 
 	memset(peer, 0, sizeof(*peer));
-	peer->uffd = peer->swap_fd = -1;
+	peer->uffd = peer->swap_fd = peer->frames_fd = -1;
 	peer->addr = 1ULL << 32;
 	peer->serial = 100;
 	peer->fd = mt_sock_connect(rig->vm_socket, SOCK_SEQPACKET, &err);
@@ -217,6 +217,11 @@ static void peer_book(struct peer *peer, const union mt_wire_msg *msg, int passe
 	case MT_WIRE_CHECK:
 		peer->check = msg->head.serial;
 		break;
+	case MT_WIRE_SHARE_START:
+		peer->share_start = msg->share_start.what;
+		if (passed >= 0)
+			peer_take_fd(&peer->frames_fd, passed);
+		return;
 	}
 	MT_CHECK(passed < 0);
 }

@@ -38,7 +38,9 @@ struct peer {
 	int uffd;
 	int swap_fd;
 	uint64_t swap_bytes;
-	uint64_t addr; /* next region */
+	int frames_fd;        /* as passed with SHARE_START */
+	uint32_t share_start; /* enum mt_share_start of the last; 0: none came */
+	uint64_t addr;        /* next region */
 	uint32_t serial;
 	uint32_t check; /* serial of a CHECK that came; 0: none */
 	bool closed;

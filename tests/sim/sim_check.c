@@ -126,6 +126,8 @@ static void check_page(const struct sim_region *region, uint32_t page)
 		good = sim_is(sim.staging + place * MT_PAGE_SIZE, value);
 	else if (state == MT_PAGE_ZIPPED)
 		good = zip_is(pager, place, value);
+	else if (state == MT_PAGE_SHARED)
+		good = sim_is(mt_share_frame(pager, gpn), value);
 	else if (state == MT_PAGE_SWAPPED)
 		good = swap_is(region, place, value);
 	else if (state == MT_PAGE_FAILED)

@@ -33,7 +33,10 @@ bool sim_chance(uint32_t permille)
 
 uint64_t sim_value(void)
 {
-	sim.next_value++;
+	/* a few contents come again and again, so that pages are equal */
+	if (sim.config.alike && sim_chance(700))
+		return 1 + sim_below(sim.config.alike);
+	sim.next_value = MT_MAX(sim.next_value, sim.config.alike) + 1;
 	return sim.config.all_shrinks ? sim.next_value * 4 + 1 : sim.next_value;
 }
 
@@ -106,6 +109,8 @@ static void others_run(void)
 		return;
 	if (sim_chance(150))
 		sim_guest_step();
+	if (sim_chance(50))
+		sim_share_step();
 	if (sim_discard_active() && sim_chance(300))
 		sim_discard_resume();
 	else if (sim_chance(2))

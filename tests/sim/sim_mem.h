@@ -4,6 +4,7 @@
  *
  *   sim_mem.c     memory, presence, the pager's memory operations
  *   sim_guest.c   guest threads, and the discards of the VMM
+ *   sim_share.c   the daemon that pages are shared with
  *   sim_check.c   compares everything with the model
  *   sim_vm.c      puts it together and runs it
  */
@@ -86,6 +87,13 @@ void sim_discard_begin(uint32_t region, uint32_t first, uint32_t pages);
 void sim_discard_somewhere(void);
 void sim_discard_resume(void);
 bool sim_discard_active(void);
+
+/* sim_share.c */
+void sim_share_start(void);
+void sim_share_step(void);
+bool sim_share_at_rest(void);
+void sim_share_check_rest(void);
+void sim_share_report(void);
 
 /* sim_check.c */
 void sim_check_step(void);

@@ -77,6 +77,7 @@ static struct sim_config pick_config(uint64_t seed)
 	config.swap_delay = pick(&r, 0, chance(&r, 20) ? 100 : 8);
 	config.all_shrinks = chance(&r, 10);
 	pick_troubles(&config, &r);
+	config.alike = chance(&r, 50) ? pick(&r, 5, 400) : 0;
 	return config;
 }
 

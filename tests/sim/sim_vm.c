@@ -190,6 +190,7 @@ static void turn(void)
 	sim.in_step = true;
 	mt_pager_step(sim.pager, 0);
 	sim.in_step = false;
+	sim_share_step();
 	if (sim.calm || sim_chance(600))
 		mt_helper_run_one(&sim.pager->helper);
 	if (sim_discard_active())
@@ -214,7 +215,8 @@ static bool at_rest(const struct mt_pager *pager)
 	for (uint32_t i = 0; i < MT_JOBS; i++)
 		if (pager->helper.job[i].phase != MT_JOB_IDLE)
 			return false;
-	return !pager->swap_queue.count && pager->sample.phase == MT_SAMPLE_IDLE;
+	return sim_share_at_rest() && !pager->swap_queue.count &&
+	       pager->sample.phase == MT_SAMPLE_IDLE;
 }
 
 /* Periods are short here: a few hundred turns. */
@@ -237,8 +239,10 @@ static void come_to_rest(void)
 	do
 		turn();
 	while (!at_rest(sim.pager) && ++turns < SIM_CALM_STEPS);
-	if (at_rest(sim.pager))
+	if (at_rest(sim.pager)) {
 		sim_check_rest();
+		sim_share_check_rest();
+	}
 	sim_sample(true);
 	atomic_store(&sim.pager->target_pages, target);
 }
@@ -307,6 +311,7 @@ static void sim_start(const struct sim_config *config)
 			.eio_percent = config->swap_errors ? config->eio_pct : 0,
 			.eio_passes = !config->damage};
 	}
+	sim_share_start();
 	steer(fixed_pages() + SIM_LEAST_PAGES + config->spare_pages);
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
 		if (config->pages[i])
@@ -364,6 +369,7 @@ void sim_run(const struct sim_config *config, uint64_t steps)
 			calm_down();
 	}
 	sim_report();
+	sim_share_report();
 	sim_check_effort();
 	mt_pager_fini(sim.pager);
 }

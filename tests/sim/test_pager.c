@@ -170,4 +170,36 @@ MT_TEST_LIMIT("with swap file and zip store full nothing is lost", SIM_SECONDS)
 	    20000);
 }
 
+MT_TEST_LIMIT(
+	"pages shared with another VM stay what the guest wrote, and no frame is used unasked",
+	SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 11,
+				.pages = {900, 500, 300},
+				.spare_pages = 300,
+				.zip_pct = 10,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.alike = 150,
+				.must_share = true},
+	    40000);
+}
+
+MT_TEST_LIMIT("sharing goes well with a kernel that refuses and regions that come and go",
+	      SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 12,
+				.pages = {700, 600, 500},
+				.spare_pages = 500,
+				.zip_pct = 20,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 10,
+				.trouble_permille = 50,
+				.alike = 60,
+				.must_share = true,
+				.swap_errors = true,
+				.regions_come_and_go = true},
+	    40000);
+}
+
 MT_TEST_MAIN

@@ -25,7 +25,7 @@ static const char help[] =
 	"lines;\n"
 	"exits with 0, 1 when a page was wrong, 2 for wrong usage, 3 when Memtide refused.\n"
 	"  --socket PATH --name NAME --token T    the daemon, and who we are to it (testvm-PID)\n"
-	"  --reservation SIZE --limit SIZE --shares N\n"
+	"  --reservation SIZE --limit SIZE --shares N --share-group NAME\n"
 	"  --mem SIZE --regions N                 N regions (1) of SIZE (64M)\n"
 	"  --threads N                            virtual CPUs (2)\n"
 	"  --pattern uniform|zipf|sequential|phase|idle (uniform)   --hot-pct N (20)\n"
@@ -77,6 +77,7 @@ static const struct option_row rows[] = {
 	ROW("socket", K_TEXT, socket),
 	ROW("name", K_TEXT, name),
 	ROW("token", K_TEXT, token),
+	ROW("share-group", K_TEXT, share_group),
 	ROW("dir", K_TEXT, dir),
 	ROW("mem", K_SIZE, mem_bytes),
 	ROW("reservation", K_SIZE, reservation_bytes),

@@ -16,6 +16,7 @@ struct tv_options {
 	const char *name;
 	const char *socket; /* NULL: the library's default */
 	const char *token;
+	const char *share_group;
 	uint64_t mem_bytes; /* of each region */
 	unsigned int regions;
 	unsigned int threads;

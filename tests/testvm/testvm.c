@@ -192,6 +192,7 @@ static int manage(struct tv_guest *guest, const struct tv_options *o)
 		.name = o->name,
 		.socket = o->socket,
 		.token = o->token,
+		.share_group = o->share_group,
 		.reservation_bytes = o->reservation_bytes,
 		.limit_bytes = o->limit_bytes,
 		.shares = o->shares,

@@ -114,4 +114,27 @@ MT_TEST("random grants, returns and ends keep the books right")
 	}
 }
 
+MT_TEST("shared frames count once, and neither they nor grants exceed the pool together")
+{
+	struct mt_ledger *ledger = mt_ledger_new(100, 10);
+	struct mt_account *a = mt_ledger_open(ledger);
+
+	MT_CHECK_EQ(mt_ledger_grant(ledger, a, 50), 0);
+	MT_CHECK_EQ(mt_ledger_take(ledger, 30), 0);
+	MT_CHECK_EQ(mt_ledger_take(ledger, 11), -ENOSPC);
+	MT_CHECK_EQ(mt_ledger_grant(ledger, a, 11), -ENOSPC);
+	MT_CHECK_EQ(mt_ledger_grant(ledger, a, 10), 0);
+	MT_CHECK_EQ(mt_ledger_take(ledger, 1), -ENOSPC);
+	MT_CHECK_EQ(mt_ledger_common(ledger), 30);
+	mt_ledger_drop(ledger, 30);
+	MT_CHECK_EQ(mt_ledger_ungranted(ledger), 30);
+	/* an earlier daemon's frames are there, whatever the pool is now */
+	mt_ledger_take_over(ledger, 80);
+	MT_CHECK_EQ(mt_ledger_ungranted(ledger), 0);
+	mt_ledger_drop(ledger, 80);
+	mt_ledger_close(ledger, a);
+	MT_CHECK_EQ(mt_ledger_ungranted(ledger), 90);
+	mt_ledger_free(ledger);
+}
+
 MT_TEST_MAIN

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_sharing.c - what page sharing promises, kept or not, with a real daemon
+ *
+ * Test VMs with the same seed hold equal pages; each checks every byte of its memory, and
+ * live_vm_finish() demands that it found none wrong.
+ */
+#include "live/outside.h"
+#include "common/mt_test.h"
+
+#define MIB 1024 /* in KiB */
+
+static int64_t shared(const struct live_daemon *d, const char *vm)
+{
+	return live_field(d, vm, "sharedFrames");
+}
+
+/* The daemon has had no reason to drop anybody. */
+static void no_complaints(const struct live_daemon *d)
+{
+	json_object *answer = live_ask(d, "{\"cmd\":\"events\",\"after\":0,\"follow\":false}");
+	const char *text = json_object_to_json_string(answer);
+	const char *dropped = strstr(text, "dropped: ");
+
+	if (dropped)
+		MT_FAIL("%.200s", dropped);
+	json_object_put(answer);
+}
+
+/* Waits until a VM has found the daemon again. */
+static void back(const struct live_daemon *d, const char *vm)
+{
+	for (int i = 0; i < 600 && strcmp(live_state(d, vm), "running"); i++)
+		live_sleep(0.05);
+	if (strcmp(live_state(d, vm), "running"))
+		MT_FAIL("%s is %s; %s", vm, live_state(d, vm),
+			json_object_to_json_string(
+				live_ask(d, "{\"cmd\":\"events\",\"after\":0,\"follow\":false}")));
+}
+
+MT_TEST("two VMs of a group share equal pages that are about to be compressed")
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+
+	live_start(&d, "512M");
+	live_vm_begin(
+		&a, &d, "a",
+		"--mem 96M --seconds 90 --pattern idle --hot-pct 10 --write-pct 0 --share-group g");
+	live_vm_begin(
+		&b, &d, "b",
+		"--mem 96M --seconds 90 --pattern idle --hot-pct 10 --write-pct 0 --share-group g");
+	live_vm_ready(&a);
+	live_vm_ready(&b);
+	live_set(&d, "a", "target_max", "32M");
+	live_set(&d, "b", "target_max", "32M");
+	MT_CHECK(live_wait_at_least(&d, "b", "sharedFrames", 20 * MIB, 20));
+	printf("# shared %lld and %lld KiB in %lld KiB of frames\n", (long long)shared(&d, "a"),
+	       (long long)shared(&d, "b"), (long long)live_field(&d, NULL, "sharedcommon"));
+	MT_CHECK(live_field(&d, NULL, "sharedcommon") > 0);
+	live_check(&d, "a");
+	live_check(&d, "b");
+	live_vm_end(&a);
+	live_vm_end(&b);
+	MT_CHECK_EQ(live_field(&d, NULL, "sharedcommon"), 0);
+	live_stop(&d);
+}
+
+MT_TEST("a VM with plenty of memory shares too, slowly, and its pages stay what they were")
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+
+	live_start(&d, "512M");
+	live_set(&d, NULL, "Mem.ShareScanTime", "1");
+	live_vm_begin(&a, &d, "a",
+		      "--mem 32M --seconds 90 --pattern idle --hot-pct 10 "
+		      "--write-pct 0 --share-group g");
+	live_vm_begin(&b, &d, "b",
+		      "--mem 32M --seconds 90 --pattern idle --hot-pct 10 "
+		      "--write-pct 0 --share-group g");
+	live_vm_ready(&a);
+	live_vm_ready(&b);
+	MT_CHECK(live_wait_at_least(&d, "a", "sharedFrames", 1 * MIB, 40));
+	MT_CHECK(live_wait_at_least(&d, "b", "sharedFrames", 1 * MIB, 40));
+	MT_CHECK_EQ(live_field(&d, "a", "zipped") + live_field(&d, "a", "swapped"), 0);
+	live_check(&d, "a");
+	live_check(&d, "b");
+	live_vm_end(&a);
+	live_vm_end(&b);
+	live_stop(&d);
+}
+
+MT_TEST("VMs that were not put into one group share nothing with each other")
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+
+	live_start(&d, "512M");
+	live_vm_begin(&a, &d, "a",
+		      "--mem 64M --seconds 90 --pattern idle --hot-pct 10 "
+		      "--write-pct 0 --mix 0/50/50/0");
+	live_vm_begin(&b, &d, "b",
+		      "--mem 64M --seconds 90 --pattern idle --hot-pct 10 "
+		      "--write-pct 0 --mix 0/50/50/0 --share-group other");
+	live_vm_ready(&a);
+	live_vm_ready(&b);
+	live_set(&d, "a", "target_max", "24M");
+	live_set(&d, "b", "target_max", "24M");
+	MT_CHECK(live_wait_at_least(&d, "a", "shareNoMatch", 5000, 20));
+	MT_CHECK(live_wait_at_least(&d, "b", "shareNoMatch", 5000, 20));
+	MT_CHECK_EQ(live_field(&d, "a", "sharedFrames"), 0);
+	MT_CHECK_EQ(live_field(&d, "b", "sharedFrames"), 0);
+	live_vm_end(&a);
+	live_vm_end(&b);
+	live_stop(&d);
+}
+
+MT_TEST("writes, discards and direct I/O on shared pages by several threads spoil no page")
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+
+	live_start(&d, "512M");
+	live_set(&d, NULL, "Mem.ShareScanTime", "1");
+	live_vm_begin(&a, &d, "a",
+		      "--mem 64M --seconds 12 --threads 4 --write-pct 3 --discard-pct 1 "
+		      "--pin 1 --share-group g --pattern zipf");
+	live_vm_begin(&b, &d, "b",
+		      "--mem 64M --seconds 12 --threads 4 --write-pct 1 "
+		      "--share-group g --pattern zipf");
+	live_vm_ready(&a);
+	live_vm_ready(&b);
+	live_set(&d, "a", "target_max", "28M");
+	live_set(&d, "b", "target_max", "28M");
+	for (int i = 0; i < 12; i++) {
+		live_sleep(0.6);
+		live_check(&d, "a");
+		live_check(&d, "b");
+	}
+	MT_CHECK(live_field(&d, "a", "shareMade") > 100);
+	MT_CHECK(live_field(&d, "a", "faultShared") > 100);
+	live_vm_finish(&a);
+	live_vm_finish(&b);
+	MT_CHECK_EQ(live_field(&d, NULL, "sharedcommon"), 0);
+	live_stop(&d);
+}
+
+MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and counts right again", 120)
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+	int64_t frames = 0;
+
+	live_start(&d, "512M");
+	live_vm_begin(&a, &d, "a",
+		      "--mem 64M --seconds 80 --pattern idle --hot-pct 10 --write-pct 2 "
+		      "--share-group g");
+	live_vm_begin(&b, &d, "b",
+		      "--mem 64M --seconds 80 --pattern idle --hot-pct 10 --write-pct 2 "
+		      "--share-group g");
+	live_vm_ready(&a);
+	live_vm_ready(&b);
+	live_set(&d, "a", "target_max", "24M");
+	live_set(&d, "b", "target_max", "24M");
+	MT_CHECK(live_wait_at_least(&d, "b", "sharedFrames", 4 * MIB, 20));
+	live_sleep(1.5); /* the state file follows within a second */
+	for (int i = 0; i < 10; i++) {
+		live_kill(&d);
+		live_restart(&d);
+		back(&d, "a");
+		back(&d, "b");
+		MT_CHECK(live_wait_at_least(&d, "a", "sharedFrames", 1 * MIB, 10));
+		MT_CHECK(live_wait_at_least(&d, NULL, "sharedcommon", 1 * MIB, 10));
+		no_complaints(&d);
+		live_check(&d, "a");
+		live_check(&d, "b");
+		no_complaints(&d);
+		frames = live_field(&d, NULL, "sharedcommon");
+		MT_CHECK(frames <= live_field(&d, "a", "sharedFrames") +
+					   live_field(&d, "b", "sharedFrames") + 2 * MIB);
+	}
+	printf("# %lld KiB of frames after the last restart\n", (long long)frames);
+	live_vm_end(&a);
+	live_vm_end(&b);
+	MT_CHECK(live_wait_at_most(&d, NULL, "sharedcommon", 0, 5));
+	live_stop(&d);
+}
+
+MT_TEST("a VM that leaves management takes all its pages along")
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+
+	live_start(&d, "512M");
+	live_vm_begin(&a, &d, "a",
+		      "--mem 64M --seconds 5 --pattern idle --hot-pct 10 --write-pct 0 "
+		      "--share-group g --leave");
+	live_vm_begin(&b, &d, "b",
+		      "--mem 64M --seconds 9 --pattern idle --hot-pct 10 --write-pct 0 "
+		      "--share-group g");
+	live_vm_ready(&a);
+	live_vm_ready(&b);
+	live_set(&d, "a", "target_max", "24M");
+	live_set(&d, "b", "target_max", "24M");
+	MT_CHECK(live_wait_at_least(&d, "a", "sharedFrames", 2 * MIB, 4));
+	live_vm_finish(&a);
+	live_check(&d, "b");
+	live_vm_finish(&b);
+	live_stop(&d);
+}
+
+MT_TEST_MAIN
