@@ -36,7 +36,7 @@ enum guest_state {
 struct guest_page {
 	uint64_t host_addr;
 	unsigned int state;
-	uint64_t place;       /* staging slot, zip object, swap slot */
+	uint64_t place;       /* staging slot, shared frame, zip object, swap slot */
 	uint64_t length;      /* of the zip object */
 	uint64_t machine_pfn; /* of a page in place; UINT64_MAX when the kernel does not tell */
 };

@@ -90,6 +90,9 @@ static const char *page_text(const struct guest_page *page, char text[static 160
 	case GUEST_SWAPPED:
 		snprintf(text, 160, "swapped, slot %" PRIu64, page->place);
 		return text;
+	case GUEST_SHARED:
+		snprintf(text, 160, "shared, frame %" PRIu64 " of its share group", page->place);
+		return text;
 	case GUEST_UNTOUCHED:
 		return "never touched: zeros";
 	case GUEST_ZERO:
@@ -202,6 +205,9 @@ static struct json_object *json_page(struct translate *t, mt_gpa_t gpa)
 	if (page.state == GUEST_ZIPPED) {
 		json_hex(to, "zipObject", page.place);
 		json_object_object_add(to, "zipBytes", json_object_new_int64((int64_t)page.length));
+	} else if (page.state == GUEST_SHARED) {
+		json_object_object_add(to, "sharedFrame",
+				       json_object_new_int64((int64_t)page.place));
 	} else if (page.state == GUEST_SWAPPED) {
 		json_object_object_add(to, "swapSlot", json_object_new_int64((int64_t)page.place));
 	}

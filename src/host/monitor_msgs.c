@@ -146,15 +146,9 @@ static void msgs_bye(struct mt_link *link)
 	mt_registry_remove(link->server, link->vm, "left management");
 }
 
-void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int passed)
+static void msgs_dispatch(struct mt_link *link, enum mt_wire_type type,
+			  const union mt_wire_msg *msg, int passed)
 {
-	enum mt_wire_type type = (enum mt_wire_type)msg->head.type;
-
-	if (!link->vm != (type == MT_WIRE_HELLO)) {
-		mt_link_break(link, "dropped: process %d sent %s %s HELLO", (int)link->pid,
-			      mt_wire_type_name(type), link->vm ? "after its" : "before a");
-		return;
-	}
 	switch (type) {
 	case MT_WIRE_HELLO:
 		mt_monitor_hello(link, &msg->hello, passed);
@@ -212,4 +206,16 @@ void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int 
 	default:
 		mt_link_break(link, "dropped: sent a daemon's message");
 	}
+}
+
+void mt_monitor_message(struct mt_link *link, const union mt_wire_msg *msg, int passed)
+{
+	enum mt_wire_type type = (enum mt_wire_type)msg->head.type;
+
+	if (!link->vm != (type == MT_WIRE_HELLO)) {
+		mt_link_break(link, "dropped: process %d sent %s %s HELLO", (int)link->pid,
+			      mt_wire_type_name(type), link->vm ? "after its" : "before a");
+		return;
+	}
+	msgs_dispatch(link, type, msg, passed);
 }

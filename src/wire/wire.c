@@ -165,10 +165,10 @@ int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, 
 		return mt_err_set(err, -EPROTO, "%s has a string without an end", info->name);
 	if (msg->head.type == MT_WIRE_STATS && msg->stats.count > MT_WIRE_STATS_MAX)
 		return mt_err_set(err, -EPROTO, "STATS with %u numbers", msg->stats.count);
-	if (!wire_share_fits(msg))
-		return mt_err_set(err, -EPROTO, "%s counts beyond its end", info->name);
 	if (msg->head.type == MT_WIRE_PEEKED && msg->peeked.count > MT_PEEK_MAX)
 		return mt_err_set(err, -EPROTO, "PEEKED with %u bytes", msg->peeked.count);
+	if (!wire_share_fits(msg))
+		return mt_err_set(err, -EPROTO, "%s counts beyond its end", info->name);
 	return 0;
 }
 

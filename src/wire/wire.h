@@ -55,11 +55,11 @@ enum mt_wire_type {
 	MT_WIRE_EVENT,
 	MT_WIRE_CHECKED,
 	MT_WIRE_BYE,
+	MT_WIRE_PEEKED,
 	MT_WIRE_SHARE_OFFER,
 	MT_WIRE_SHARE_PAGE,
 	MT_WIRE_SHARE_RELEASE,
 	MT_WIRE_SHARE_KEEP,
-	MT_WIRE_PEEKED,
 	/* daemon to monitor */
 	MT_WIRE_WELCOME = 64,
 	MT_WIRE_REFUSED,
@@ -68,10 +68,10 @@ enum mt_wire_type {
 	MT_WIRE_TARGET,
 	MT_WIRE_SETTINGS,
 	MT_WIRE_CHECK,
+	MT_WIRE_PEEK,
 	MT_WIRE_SHARE_START,
 	MT_WIRE_SHARE_ANSWER,
 	MT_WIRE_SHARE_AGAIN,
-	MT_WIRE_PEEK,
 };
 
 struct mt_wire_head {
@@ -213,6 +213,33 @@ struct mt_wire_check {
 	struct mt_wire_head head;
 };
 
+#define MT_PEEK_MAX        512 /* bytes, or pages, of one PEEK */
+#define MT_PEEK_HEAT_SHIFT 6   /* a page's state is in the bits below, its heat in those above: */
+#define MT_PEEK_HEAT_MAX   3U  /* visits of the hand that it is spared, 3: or more */
+
+enum mt_peek_what {
+	MT_PEEK_BYTES = 1, /* bytes of one page, from wherever it is; nothing is brought in */
+	MT_PEEK_STATES,    /* a byte for each page: enum mt_page_state and heat */
+};
+
+struct mt_wire_peek {
+	struct mt_wire_head head;
+	uint64_t addr;  /* host virtual */
+	uint32_t count; /* at most MT_PEEK_MAX */
+	uint32_t what;  /* enum mt_peek_what */
+};
+
+struct mt_wire_peeked {
+	struct mt_wire_head head; /* serial of the PEEK */
+	int32_t code;             /* 0 or -errno */
+	uint32_t count;           /* of data; may be less than asked for */
+	uint32_t state;           /* BYTES: of the page */
+	uint32_t pad;
+	uint64_t place;  /* BYTES: staging slot, shared frame, zip object or swap slot */
+	uint64_t length; /* BYTES: of a zip object */
+	uint8_t data[MT_PEEK_MAX];
+};
+
 /* Pages offered at once, frames released at once, frames kept told of at once. */
 #define MT_WIRE_SHARE_PAGES    32
 #define MT_WIRE_SHARE_RELEASES 64
@@ -294,33 +321,6 @@ struct mt_wire_share_again {
 };
 
 _Static_assert(sizeof(struct mt_wire_share_page) <= MT_WIRE_MAX, "a message must fit the buffer");
-#define MT_PEEK_MAX        512 /* bytes, or pages, of one PEEK */
-#define MT_PEEK_HEAT_SHIFT 6   /* a page's state is in the bits below, its heat in those above: */
-#define MT_PEEK_HEAT_MAX   3U  /* visits of the hand that it is spared, 3: or more */
-
-enum mt_peek_what {
-	MT_PEEK_BYTES = 1, /* bytes of one page, from wherever it is; nothing is brought in */
-	MT_PEEK_STATES,    /* a byte for each page: enum mt_page_state and heat */
-};
-
-struct mt_wire_peek {
-	struct mt_wire_head head;
-	uint64_t addr;  /* host virtual */
-	uint32_t count; /* at most MT_PEEK_MAX */
-	uint32_t what;  /* enum mt_peek_what */
-};
-
-struct mt_wire_peeked {
-	struct mt_wire_head head; /* serial of the PEEK */
-	int32_t code;             /* 0 or -errno */
-	uint32_t count;           /* of data; may be less than asked for */
-	uint32_t state;           /* BYTES: of the page */
-	uint32_t pad;
-	uint64_t place;  /* BYTES: staging slot, zip object or swap slot */
-	uint64_t length; /* BYTES: of a zip object */
-	uint8_t data[MT_PEEK_MAX];
-};
-
 _Static_assert(MT_COUNTER_MAX <= MT_WIRE_STATS_MAX, "all counters must fit a STATS message");
 _Static_assert(sizeof(struct mt_wire_stats) <= MT_WIRE_MAX, "a message must fit the buffer");
 
@@ -343,6 +343,8 @@ union mt_wire_msg {
 	struct mt_wire_target target;
 	struct mt_wire_settings settings;
 	struct mt_wire_check check;
+	struct mt_wire_peek peek;
+	struct mt_wire_peeked peeked;
 	struct mt_wire_share_offer share_offer;
 	struct mt_wire_share_page share_page;
 	struct mt_wire_share_release share_release;
@@ -350,8 +352,6 @@ union mt_wire_msg {
 	struct mt_wire_share_start share_start;
 	struct mt_wire_share_answer share_answer;
 	struct mt_wire_share_again share_again;
-	struct mt_wire_peek peek;
-	struct mt_wire_peeked peeked;
 	uint8_t bytes[MT_WIRE_MAX];
 };
 
