@@ -7,9 +7,9 @@
  * nanobenchmarks say, rounded: on the first processors with hardware support an exit to the
  * hypervisor and back took about 2,000 cycles, a page fault of a guest about 1,000 natively and
  * three to ten times that under a hypervisor that sees it first, a traced store of a page-table
- * entry 400 (binary translation) to 9,000 (plain exits) cycles (Adams and Agesen, ASPLOS 2006,
- * section 6; Bhargava and others, ASPLOS 2008, for the cost of references: most hit caches). The
- * absolute figures age; the signs of the differences are what the model is for.
+ * entry 400 (binary translation) to 9,000 (plain exits) cycles: Adams and Agesen, ASPLOS 2006, as
+ * retold by others. That most references of a walk hit caches is our assumption. The absolute
+ * figures age; the signs of the differences are what the model is for.
  */
 #ifndef MT_MMU_COST_H
 #define MT_MMU_COST_H
