@@ -215,13 +215,21 @@ unsafe_balloon() {
 
 # Two guests in a pool for one and a half: the one with free memory is asked, not paged.
 balloon_before_paging() {
+	local most=0 now end=$((SECONDS + 100))
 	daemon_start 620M || return 1
 	guest_start a "$fill_cache sleep 100" --mem 512M
 	guest_filled a 350 || return 1
 	guest_start b "guestmem --size 350M --work 10 --rounds 1; echo done; sleep 60" --mem 512M
-	guest_managed b && guest_says b done || { guest_show b; return 1; }
-	say "a: balloon $(field a .vmmemctl), out $(out a) KiB, b: held $(field b .held), out $(out b) KiB"
-	field_least a .vmmemctl $((32 * 1024)) && guest_check a && guest_check b
+	guest_managed b || { guest_show b; return 1; }
+	# What a is asked for goes back to it when b is done: looked at all the while.
+	while [ "$SECONDS" -lt "$end" ] && guest_alive b && ! grep -q done "$work/b.serial"; do
+		now=$(field a .vmmemctl)
+		[ "$now" = null ] || [ "$now" -le "$most" ] || most=$now
+		sleep 0.3
+	done
+	guest_says b done || { guest_show b; return 1; }
+	say "a: balloon $most KiB at most, out $(out a) KiB, b: held $(field b .held), out $(out b) KiB"
+	[ "$most" -ge $((32 * 1024)) ] && guest_check a && guest_check b
 }
 
 run_all() {
