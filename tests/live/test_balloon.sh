@@ -59,7 +59,7 @@ freed_comes_back() {
 	full=$(field g .heldMax)
 	wait_until 60 field_most g .held $((full - 400 * 1024 * 9 / 10)) || { say "held $(field g .held) of $full KiB"; return 1; }
 	say "400 MiB touched and freed: held $full -> $(field g .held) KiB in $(since "$begin") s, unasked"
-	field_least g .reportedFree $((360 * 1024)) && field_is g .vmmemctl 0 && guest_check g
+	wait_until 15 field_least g .reportedFree $((360 * 1024)) && field_is g .vmmemctl 0 && guest_check g
 }
 
 # With balloons switched off the pages go to the stores; freeing them empties the stores.
@@ -96,7 +96,8 @@ balloon_by_limit() {
 	memtide set g target_max=240M >/dev/null || return 1
 	wait_until 40 field_least g .vmmemctl $((250 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; guest_show g; return 1; }
 	say "balloon $(field g .vmmemctl) of at most $(field g .vmmemctlmax) KiB, guest $(field g '.guest.usable') KiB usable, out $(out g) KiB"
-	field_most g .held $((240 * 1024)) && guest_check g || return 1
+	wait_until 20 field_most g .held $((240 * 1024)) || { say "held $(field g .held) KiB"; return 1; }
+	guest_check g || return 1
 	memtide set g target_max=none >/dev/null
 	wait_until 60 field_is g .vmmemctl 0 || { say "balloon keeps $(field g .vmmemctl) KiB"; return 1; }
 	guest_check g
