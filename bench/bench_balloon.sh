@@ -18,12 +18,8 @@ set -u
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "${1:-$(dirname "$here")/build}" && pwd)
-export MEMTIDED_EXE=$build/src/host/memtided MEMTIDE_EXE=$build/src/cli/memtide
-export MEMTIDE_PRELOAD=$build/src/preload/libmemtide-preload.so
-# shellcheck source-path=SCRIPTDIR source=../tests/live/guests.sh
-. "$here/../tests/live/guests.sh"
-trap 'guests_end; rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
+# shellcheck source-path=SCRIPTDIR source=guests.sh
+. "$here/guests.sh"
 
 pairs=${BENCH_PAIRS:-1}
 times=$work/times

@@ -11,13 +11,9 @@
 
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-build=${1:-$(dirname "$here")/build}
-export MEMTIDED_EXE=$build/src/host/memtided MEMTIDE_EXE=$build/src/cli/memtide
-export MEMTIDE_PRELOAD=$build/src/preload/libmemtide-preload.so
-# shellcheck source-path=SCRIPTDIR source=../tests/live/guests.sh
-. "$here/../tests/live/guests.sh"
-trap 'guests_end; rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
+build=$(cd "${1:-$(dirname "$here")/build}" && pwd)
+# shellcheck source-path=SCRIPTDIR source=guests.sh
+. "$here/guests.sh"
 
 phase_seconds=${BENCH_TAX_SECONDS:-40}
 row() { printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$@" >>"${BENCH_ROWS:-/dev/stdout}"; }

@@ -1,29 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* share_audit.c - check a share table: every count anew, every pointer both ways */
+#include "base/audit.h"
 #include "host/share_table_impl.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
-struct audit {
-	uint64_t violations;
-	char *text;
-	size_t text_bytes;
-};
-
-static void MT_PRINTF(2, 3) audit_violation(struct audit *audit, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (audit->violations++)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(audit->text, audit->text_bytes, fmt, ap);
-	va_end(ap);
-}
-
 /* Each entry is in the chain of its hash and points at what points back. */
-static void audit_entries(const struct mt_share_table *table, struct audit *audit)
+static void audit_entries(const struct mt_share_table *table, struct mt_findings *found)
 {
 	uint64_t hints = 0, frames = 0;
 
@@ -35,21 +16,21 @@ static void audit_entries(const struct mt_share_table *table, struct audit *audi
 			frames += frame;
 			hints += !frame;
 			if (share_head(table, entry->hash) != &table->head[h])
-				audit_violation(audit, "entry %u is in a wrong chain", i);
+				mt_finding(found, "entry %u is in a wrong chain", i);
 			if (frame && table->frame[entry->place].entry != i)
-				audit_violation(audit, "frame %u has another entry", entry->place);
+				mt_finding(found, "frame %u has another entry", entry->place);
 			if (!frame && !table->member[entry->member])
-				audit_violation(audit, "entry %u is a hint of nobody", i);
+				mt_finding(found, "entry %u is a hint of nobody", i);
 		}
 	}
 	if (hints != table->hints || frames != table->frames)
-		audit_violation(audit, "%lu hints and %lu frames, counted %lu and %lu",
-				(unsigned long)hints, (unsigned long)frames,
-				(unsigned long)table->hints, (unsigned long)table->frames);
+		mt_finding(found, "%lu hints and %lu frames, counted %lu and %lu",
+			   (unsigned long)hints, (unsigned long)frames, (unsigned long)table->hints,
+			   (unsigned long)table->frames);
 }
 
 /* Uses of each frame are those of all members, and no more. */
-static void audit_uses(const struct mt_share_table *table, struct audit *audit)
+static void audit_uses(const struct mt_share_table *table, struct mt_findings *found)
 {
 	for (uint32_t i = 0; i < table->frames_high; i++) {
 		uint64_t uses = 0;
@@ -58,11 +39,11 @@ static void audit_uses(const struct mt_share_table *table, struct audit *audit)
 			if (table->member[m] && i < table->member[m]->uses_room)
 				uses += table->member[m]->uses[i];
 		if (uses != table->frame[i].uses)
-			audit_violation(audit, "frame %u has %u uses, its users have %lu", i,
-					table->frame[i].uses, (unsigned long)uses);
+			mt_finding(found, "frame %u has %u uses, its users have %lu", i,
+				   table->frame[i].uses, (unsigned long)uses);
 		if (!uses != (table->frame[i].entry == MT_NONE32))
-			audit_violation(audit, "frame %u is %s and has %s entry", i,
-					uses ? "used" : "free", uses ? "no" : "an");
+			mt_finding(found, "frame %u is %s and has %s entry", i,
+				   uses ? "used" : "free", uses ? "no" : "an");
 	}
 }
 
@@ -74,7 +55,7 @@ static bool audit_slot(const struct mt_share_table *table, const struct mt_share
 	return table->entry[index].member == member->index;
 }
 
-static void audit_members(const struct mt_share_table *table, struct audit *audit)
+static void audit_members(const struct mt_share_table *table, struct mt_findings *found)
 {
 	uint64_t hints = 0;
 
@@ -85,23 +66,23 @@ static void audit_members(const struct mt_share_table *table, struct audit *audi
 		for (uint32_t i = 0; member && i < member->uses_room; i++)
 			used += member->uses[i];
 		if (member && used != member->used)
-			audit_violation(audit, "member %u uses %lu, counted %u", m,
-					(unsigned long)used, member->used);
+			mt_finding(found, "member %u uses %lu, counted %u", m, (unsigned long)used,
+				   member->used);
 		for (uint32_t i = 0; member && i < member->ring_count; i++)
 			hints += audit_slot(table, member, i);
 	}
 	if (hints < table->hints)
-		audit_violation(audit, "%lu hints in rings, %lu in the table", (unsigned long)hints,
-				(unsigned long)table->hints);
+		mt_finding(found, "%lu hints in rings, %lu in the table", (unsigned long)hints,
+			   (unsigned long)table->hints);
 }
 
 uint64_t mt_share_audit(const struct mt_share_table *table, char *text, size_t text_bytes)
 {
-	struct audit audit = {.text = text, .text_bytes = text_bytes};
+	struct mt_findings found = {.text = text, .text_bytes = text_bytes};
 
 	text[0] = '\0';
-	audit_entries(table, &audit);
-	audit_uses(table, &audit);
-	audit_members(table, &audit);
-	return audit.violations;
+	audit_entries(table, &found);
+	audit_uses(table, &found);
+	audit_members(table, &found);
+	return found.violations;
 }

@@ -5,6 +5,7 @@
  * A row of bars for each trace: modelled time in each setup, as a multiple of native with 4 KiB
  * pages, cut into what it is spent on. Colours are Okabe and Ito's.
  */
+#include "base/svg.h"
 #include "lab/compare.h"
 
 #include <errno.h>
@@ -33,17 +34,6 @@ static void part_cycles(const struct lab_result *result, double cycles[PARTS])
 	cycles[PART_EXITS] = (double)result->cost.exits;
 }
 
-static void svg_text(FILE *out, double x, double y, const char *class, const char *text)
-{
-	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">", x, y, class);
-	for (; *text; text++)
-		if (*text == '<' || *text == '&')
-			fprintf(out, "&#%d;", *text);
-		else
-			fputc(*text, out);
-	fputs("</text>\n", out);
-}
-
 static void svg_head(FILE *out, unsigned int count)
 {
 	fprintf(out,
@@ -55,12 +45,12 @@ static void svg_head(FILE *out, unsigned int count)
 		"text-anchor:middle}.l{font-size:12px}</style>\n"
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
 		WIDTH, HEAD + count * ROW_HEIGHT, WIDTH, HEAD + count * ROW_HEIGHT);
-	svg_text(out, LEFT, 34, "h",
-		 "Time under each way of translation, native with 4 KiB pages = 1 (model)");
+	mt_svg_text(out, LEFT, 34, "h",
+		    "Time under each way of translation, native with 4 KiB pages = 1 (model)");
 	for (unsigned int i = 0; i < PARTS; i++) {
 		fprintf(out, "<rect x=\"%u\" y=\"54\" width=\"12\" height=\"12\" fill=\"%s\"/>\n",
 			LEFT + i * 210, part_colours[i]);
-		svg_text(out, LEFT + i * 210 + 18, 65, "l", part_names[i]);
+		mt_svg_text(out, LEFT + i * 210 + 18, 65, "l", part_names[i]);
 	}
 }
 
@@ -81,14 +71,14 @@ static void svg_bar(FILE *out, const struct lab_result *result, double x, double
 			x, y, BAR, height, part_colours[i]);
 	}
 	snprintf(text, sizeof(text), "%.2f", result->slowdown);
-	svg_text(out, x + BAR / 2.0, y - 5, "v", text);
-	svg_text(out, x + BAR / 2.0, bottom + 15, "m", mt_mmu_mode_name(result->setup.mode));
+	mt_svg_text(out, x + BAR / 2.0, y - 5, "v", text);
+	mt_svg_text(out, x + BAR / 2.0, bottom + 15, "m", mt_mmu_mode_name(result->setup.mode));
 	if (result->setup.mode == MT_MMU_NATIVE)
 		snprintf(text, sizeof(text), "%s", sizes[result->setup.guest_large]);
 	else
 		snprintf(text, sizeof(text), "%s on %s", sizes[result->setup.guest_large],
 			 sizes[result->setup.host_large]);
-	svg_text(out, x + BAR / 2.0, bottom + 29, "m", text);
+	mt_svg_text(out, x + BAR / 2.0, bottom + 29, "m", text);
 }
 
 static void svg_row(FILE *out, const struct lab_comparison *comparison, double top)
@@ -97,7 +87,7 @@ static void svg_row(FILE *out, const struct lab_comparison *comparison, double t
 
 	for (unsigned int i = 0; i < LAB_SETUPS; i++)
 		most = MT_MAX(most, (double)comparison->results[i].cycles);
-	svg_text(out, LEFT, top + 16, "t", comparison->trace->name);
+	mt_svg_text(out, LEFT, top + 16, "t", comparison->trace->name);
 	fprintf(out, "<path d=\"M%d %.1fH%d\" stroke=\"#999\"/>\n", LEFT - 6, top + BASE,
 		LEFT + LAB_SETUPS * STEP - (STEP - BAR) + 6);
 	for (unsigned int i = 0; i < LAB_SETUPS; i++)

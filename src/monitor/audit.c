@@ -11,36 +11,21 @@
  *   I7  every copy belongs to the page that points at it, and to no other
  *   I8  a page in its place is present; a page elsewhere is not
  */
+#include "base/audit.h"
 #include "monitor/pager.h"
-
-#include <stdarg.h>
-#include <stdio.h>
 
 #define AUDIT_BATCH 512U
 
 struct audit {
 	struct mt_pager *pager;
-	uint64_t violations;
 	uint64_t seen[MT_PAGE_STATES];
 	uint64_t listed_nominated;
 	uint64_t listed_zipped;
 	uint64_t sampled;
 	uint64_t staging_used;
 	uint64_t slots_used;
-	char *text;
-	size_t text_bytes;
+	struct mt_findings found;
 };
-
-static void MT_PRINTF(2, 3) audit_violation(struct audit *audit, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (audit->violations++)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(audit->text, audit->text_bytes, fmt, ap);
-	va_end(ap);
-}
 
 static void audit_zipped(struct audit *audit, mt_gpn_t gpn, uint64_t place)
 {
@@ -48,20 +33,20 @@ static void audit_zipped(struct audit *audit, mt_gpn_t gpn, uint64_t place)
 	mt_gpn_t owner;
 
 	if (!mt_zip_get(audit->pager->zip, (mt_zref_t){place}, &data, &owner))
-		audit_violation(audit, "I7: page 0x%x has an empty zip object", gpn.n);
+		mt_finding(&audit->found, "I7: page 0x%x has an empty zip object", gpn.n);
 	else if (owner.n != gpn.n)
-		audit_violation(audit, "I7: zip object of page 0x%x says it is page 0x%x", gpn.n,
-				owner.n);
+		mt_finding(&audit->found, "I7: zip object of page 0x%x says it is page 0x%x", gpn.n,
+			   owner.n);
 }
 
 static void audit_shared(struct audit *audit, mt_gpn_t gpn, uint64_t place)
 {
 	if (!audit->pager->share.frames || place >= MT_FRAMES_MAX)
-		audit_violation(audit, "I7: page 0x%x is in frame 0x%lx, which can't be", gpn.n,
-				(unsigned long)place);
+		mt_finding(&audit->found, "I7: page 0x%x is in frame 0x%lx, which can't be", gpn.n,
+			   (unsigned long)place);
 	else if (!mt_share_intact(audit->pager, gpn))
-		audit_violation(audit, "I7: frame 0x%lx has not what page 0x%x had in it",
-				(unsigned long)place, gpn.n);
+		mt_finding(&audit->found, "I7: frame 0x%lx has not what page 0x%x had in it",
+			   (unsigned long)place, gpn.n);
 }
 
 static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state state)
@@ -76,9 +61,9 @@ static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state sta
 		audit->sampled += mt_page_busy(&pager->map, gpn) == MT_TICKET_SAMPLE;
 		if (place >= pager->staging.size ||
 		    !mt_slots_is_used(pager->staging.slots, MT_SLOT(place)))
-			audit_violation(audit,
-					"I7: page 0x%x is nominated in free staging slot %lu",
-					gpn.n, (unsigned long)place);
+			mt_finding(&audit->found,
+				   "I7: page 0x%x is nominated in free staging slot %lu", gpn.n,
+				   (unsigned long)place);
 	} else if (state == MT_PAGE_SHARED) {
 		audit_shared(audit, gpn, place);
 	} else if (state == MT_PAGE_ZIPPED) {
@@ -87,8 +72,8 @@ static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state sta
 	} else if (state == MT_PAGE_SWAPPED) {
 		audit->slots_used++;
 		if (!pager->slots || !mt_slots_is_used(pager->slots, MT_SLOT(place)))
-			audit_violation(audit, "I7: page 0x%x is in free swap slot %lu", gpn.n,
-					(unsigned long)place);
+			mt_finding(&audit->found, "I7: page 0x%x is in free swap slot %lu", gpn.n,
+				   (unsigned long)place);
 	}
 }
 
@@ -96,8 +81,8 @@ static void audit_present(struct audit *audit, mt_gpn_t gpn, enum mt_page_state 
 {
 	/* A resident page may have been dropped by a discard that is still in the ring. */
 	if (present && state != MT_PAGE_RESIDENT && state != MT_PAGE_RELEASED)
-		audit_violation(audit, "I8: page 0x%x is %s, yet there is a page in its place",
-				gpn.n, mt_page_state_name(state));
+		mt_finding(&audit->found, "I8: page 0x%x is %s, yet there is a page in its place",
+			   gpn.n, mt_page_state_name(state));
 }
 
 static void audit_region(struct audit *audit, const struct mt_region *region)
@@ -111,7 +96,8 @@ static void audit_region(struct audit *audit, const struct mt_region *region)
 
 		if (pager->mem.present(pager->mem.ctx, mt_region_addr(region, first), count,
 				       present)) {
-			audit_violation(audit, "the kernel does not tell which pages are present");
+			mt_finding(&audit->found,
+				   "the kernel does not tell which pages are present");
 			return;
 		}
 		for (uint32_t i = 0; i < count; i++) {
@@ -133,9 +119,9 @@ static uint64_t audit_list_length(struct audit *audit, const struct mt_page_list
 
 	for (mt_gpn_t gpn = list->head; !mt_gpn_is_none(gpn); gpn = mt_page_next(map, gpn)) {
 		if (mt_page_state(map, gpn) != state)
-			audit_violation(audit, "I2: page 0x%x is %s on the list of %s pages", gpn.n,
-					mt_page_state_name(mt_page_state(map, gpn)),
-					mt_page_state_name(state));
+			mt_finding(&audit->found, "I2: page 0x%x is %s on the list of %s pages",
+				   gpn.n, mt_page_state_name(mt_page_state(map, gpn)),
+				   mt_page_state_name(state));
 		if (++length > list->count)
 			break;
 	}
@@ -148,14 +134,13 @@ static void audit_lists(struct audit *audit)
 
 	if (audit_list_length(audit, &map->nominated, MT_PAGE_NOMINATED) != map->nominated.count ||
 	    audit->listed_nominated != map->nominated.count)
-		audit_violation(audit, "I2: nominated list has %lu pages, %lu should be on it",
-				(unsigned long)map->nominated.count,
-				(unsigned long)audit->listed_nominated);
+		mt_finding(&audit->found, "I2: nominated list has %lu pages, %lu should be on it",
+			   (unsigned long)map->nominated.count,
+			   (unsigned long)audit->listed_nominated);
 	if (audit_list_length(audit, &map->zipped, MT_PAGE_ZIPPED) != map->zipped.count ||
 	    audit->listed_zipped != map->zipped.count)
-		audit_violation(audit, "I2: zip list has %lu pages, %lu should be on it",
-				(unsigned long)map->zipped.count,
-				(unsigned long)audit->listed_zipped);
+		mt_finding(&audit->found, "I2: zip list has %lu pages, %lu should be on it",
+			   (unsigned long)map->zipped.count, (unsigned long)audit->listed_zipped);
 }
 
 /* Each store holds at least what the pages point at; the rest belongs to work under way. */
@@ -165,29 +150,29 @@ static void audit_stores(struct audit *audit)
 	char text[128] = "";
 
 	if (mt_zip_objects(pager->zip) != audit->seen[MT_PAGE_ZIPPED])
-		audit_violation(audit, "I7: %lu zip objects for %lu zipped pages",
-				(unsigned long)mt_zip_objects(pager->zip),
-				(unsigned long)audit->seen[MT_PAGE_ZIPPED]);
+		mt_finding(&audit->found, "I7: %lu zip objects for %lu zipped pages",
+			   (unsigned long)mt_zip_objects(pager->zip),
+			   (unsigned long)audit->seen[MT_PAGE_ZIPPED]);
 	if (mt_zip_audit(pager->zip, text, sizeof(text)))
-		audit_violation(audit, "I7: zip store: %s", text);
+		mt_finding(&audit->found, "I7: zip store: %s", text);
 	if (audit->staging_used > pager->staging.used)
-		audit_violation(audit, "I7: %lu pages in %u used staging slots",
-				(unsigned long)audit->staging_used, pager->staging.used);
+		mt_finding(&audit->found, "I7: %lu pages in %u used staging slots",
+			   (unsigned long)audit->staging_used, pager->staging.used);
 	if (audit->sampled != pager->sample.staged)
-		audit_violation(audit, "I7: %lu pages in staging for the sample, %u counted",
-				(unsigned long)audit->sampled, pager->sample.staged);
+		mt_finding(&audit->found, "I7: %lu pages in staging for the sample, %u counted",
+			   (unsigned long)audit->sampled, pager->sample.staged);
 	if (mt_slots_audit(pager->staging.slots, text, sizeof(text)))
-		audit_violation(audit, "I7: staging: %s", text);
+		mt_finding(&audit->found, "I7: staging: %s", text);
 	if (pager->slots && audit->slots_used > mt_slots_used(pager->slots))
-		audit_violation(audit, "I7: %lu pages in %u used swap slots",
-				(unsigned long)audit->slots_used, mt_slots_used(pager->slots));
+		mt_finding(&audit->found, "I7: %lu pages in %u used swap slots",
+			   (unsigned long)audit->slots_used, mt_slots_used(pager->slots));
 	if (pager->slots && mt_slots_audit(pager->slots, text, sizeof(text)))
-		audit_violation(audit, "I7: swap slots: %s", text);
+		mt_finding(&audit->found, "I7: swap slots: %s", text);
 }
 
 uint64_t mt_audit(struct mt_pager *pager, uint64_t *ret_pages, char *text, size_t text_bytes)
 {
-	struct audit audit = {.pager = pager, .text = text, .text_bytes = text_bytes};
+	struct audit audit = {.pager = pager, .found = {.text = text, .text_bytes = text_bytes}};
 	uint64_t pages = 0;
 
 	text[0] = '\0';
@@ -196,18 +181,18 @@ uint64_t mt_audit(struct mt_pager *pager, uint64_t *ret_pages, char *text, size_
 	for (uint32_t i = 0; i < MT_PAGE_STATES; i++) {
 		pages += audit.seen[i];
 		if (audit.seen[i] != pager->map.pages[i])
-			audit_violation(&audit, "I1: %lu pages are %s, the count says %lu",
-					(unsigned long)audit.seen[i],
-					mt_page_state_name((enum mt_page_state)i),
-					(unsigned long)pager->map.pages[i]);
+			mt_finding(&audit.found, "I1: %lu pages are %s, the count says %lu",
+				   (unsigned long)audit.seen[i],
+				   mt_page_state_name((enum mt_page_state)i),
+				   (unsigned long)pager->map.pages[i]);
 	}
 	audit_lists(&audit);
 	audit_stores(&audit);
 	if (!pager->leaving && !pager->settling &&
 	    mt_room_held_pages(pager) > mt_room_grant_pages(pager))
-		audit_violation(&audit, "I4: %lu pages held, %lu granted",
-				(unsigned long)mt_room_held_pages(pager),
-				(unsigned long)mt_room_grant_pages(pager));
+		mt_finding(&audit.found, "I4: %lu pages held, %lu granted",
+			   (unsigned long)mt_room_held_pages(pager),
+			   (unsigned long)mt_room_grant_pages(pager));
 	*ret_pages = pages;
-	return audit.violations;
+	return audit.found.violations;
 }

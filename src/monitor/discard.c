@@ -78,12 +78,18 @@ void mt_page_in_place(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_state f
 		mt_page_droppable_set(&pager->map, gpn);
 }
 
-enum mt_absence mt_page_absence(struct mt_pager *pager, mt_gpn_t gpn)
+enum mt_absence mt_page_absent(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	/* Looked at after the page was found absent: whoever drops it has said so before. */
 	if (mt_discards_waiting(&pager->discards))
 		return MT_ABSENCE_SOON_KNOWN;
-	return mt_page_droppable(&pager->map, gpn) ? MT_ABSENCE_DROPPED : MT_ABSENCE_LOST;
+	if (mt_page_droppable(&pager->map, gpn)) {
+		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
+		return MT_ABSENCE_DROPPED;
+	}
+	mt_count(pager, MT_C_FAULT_UNSEEN, 1);
+	mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
+	return MT_ABSENCE_LOST;
 }
 
 /* Frees the copy that is not in guest RAM. What someone is busy with stays until he is done. */

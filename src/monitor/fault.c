@@ -239,20 +239,17 @@ static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gp
 	return MT_FAULT_SERVED;
 }
 
-/* A page we believed to be in its place is not. Only of a dropped one it is known what it holds. */
+/* A page we believed to be in its place is not. */
 static enum mt_fault_outcome fault_absent(struct mt_pager *pager, mt_gpn_t gpn)
 {
-	switch (mt_page_absence(pager, gpn)) {
+	switch (mt_page_absent(pager, gpn)) {
 	case MT_ABSENCE_SOON_KNOWN:
 		return MT_FAULT_WAITS_KERNEL;
 	case MT_ABSENCE_DROPPED:
-		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
 		return fault_first_touch(pager, gpn);
 	case MT_ABSENCE_LOST:
 		break;
 	}
-	mt_count(pager, MT_C_FAULT_UNSEEN, 1);
-	mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
 	return MT_FAULT_STUCK;
 }
 

@@ -9,17 +9,14 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
-/* Are all small pages of the large page at @start in their places? */
-static bool mend_can_be(struct mt_pager *pager, const struct mt_region *region, uint64_t start)
+/* First page of the large page around @gpn if all of its small pages are in their places. */
+static bool mend_can_be(struct mt_pager *pager, const struct mt_region *region, mt_gpn_t gpn,
+			mt_gpn_t *ret_first)
 {
-	uint64_t base = (uint64_t)(uintptr_t)region->base;
-	mt_gpn_t first;
-
-	if (start < base || start + MT_HUGE_SIZE > base + (region->pages << MT_PAGE_SHIFT))
+	if (!mt_region_large(region, gpn, ret_first))
 		return false;
-	first = mt_region_gpn(region, start);
 	for (uint32_t i = 0; i < MT_HUGE_PAGES; i++)
-		if (mt_page_state(&pager->map, MT_GPN(first.n + i)) != MT_PAGE_RESIDENT)
+		if (mt_page_state(&pager->map, MT_GPN(ret_first->n + i)) != MT_PAGE_RESIDENT)
 			return false;
 	return true;
 }
@@ -27,12 +24,13 @@ static bool mend_can_be(struct mt_pager *pager, const struct mt_region *region, 
 void mt_mend_wanted(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
-	uint64_t start =
-		mt_align_down((uint64_t)(uintptr_t)mt_region_addr(region, gpn), MT_HUGE_SIZE);
+	uint64_t start;
+	mt_gpn_t first;
 
 	/* What is about to be given up page by page is better left in pieces. */
-	if (mt_room_excess_pages(pager) || !mend_can_be(pager, region, start))
+	if (mt_room_excess_pages(pager) || !mend_can_be(pager, region, gpn, &first))
 		return;
+	start = (uint64_t)(uintptr_t)mt_region_addr(region, first);
 	for (uint32_t i = 0; i < MT_MENDS; i++) {
 		uint64_t is = atomic_load_explicit(&pager->mends.addr[i], memory_order_relaxed);
 

@@ -19,23 +19,6 @@
 /* Pinned pages met in one call. */
 #define NOMINATE_REFUSALS 64U
 
-static mt_gpn_t hand_gpn(const struct mt_pager *pager)
-{
-	return MT_GPN(pager->regions.region[pager->hand_region].first.n + pager->hand_page);
-}
-
-static void hand_advance(struct mt_pager *pager, uint64_t pages)
-{
-	pager->hand_page += pages;
-	if (pager->hand_region < pager->regions.count &&
-	    pager->hand_page < pager->regions.region[pager->hand_region].pages)
-		return;
-	pager->hand_page = 0;
-	pager->hand_region++;
-	if (pager->hand_region >= pager->regions.count)
-		pager->hand_region = 0;
-}
-
 static bool hand_takes(const struct mt_pager *pager, mt_gpn_t gpn)
 {
 	return mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT &&
@@ -52,34 +35,24 @@ static void hand_pass(struct mt_pager *pager, mt_gpn_t gpn)
 		mt_page_heat_set(&pager->map, gpn, heat);
 	}
 	pager->hand_skipped++;
-	hand_advance(pager, 1);
-}
-
-/* Pages the hand visits in one round. */
-static uint64_t hand_round(const struct mt_pager *pager)
-{
-	uint64_t pages = 0;
-
-	for (uint32_t i = 0; i < pager->regions.count; i++)
-		pages += pager->regions.region[i].pages;
-	return pages;
+	mt_hand_advance(&pager->regions, &pager->hand, 1);
 }
 
 bool mt_nominate_may_find(const struct mt_pager *pager)
 {
 	/* After so many rounds the hottest page would have been taken, if it could be moved. */
-	return pager->hand_skipped < (MT_HEAT_ROUNDS_MAX + 1) * hand_round(pager) &&
+	return pager->hand_skipped < (MT_HEAT_ROUNDS_MAX + 1) * mt_regions_pages(&pager->regions) &&
 	       pager->staging.used < pager->staging.size;
 }
 
 /* Pages from the hand on that may be taken, all in one region, at most @max. */
 static uint32_t hand_run(struct mt_pager *pager, uint32_t max, uint32_t *scan_left)
 {
-	const struct mt_region *region = &pager->regions.region[pager->hand_region];
+	const struct mt_region *region = &pager->regions.region[pager->hand.region];
 	uint32_t run = 0;
 
-	while (run < max && *scan_left && pager->hand_page + run < region->pages &&
-	       hand_takes(pager, MT_GPN(region->first.n + pager->hand_page + run))) {
+	while (run < max && *scan_left && pager->hand.page + run < region->pages &&
+	       hand_takes(pager, MT_GPN(region->first.n + pager->hand.page + run))) {
 		run++;
 		(*scan_left)--;
 	}
@@ -95,22 +68,6 @@ static void nominate_mark(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot,
 	mt_count(pager, MT_C_NOMINATIONS, pages);
 }
 
-/* There is no page to move. */
-static void nominate_absent(struct mt_pager *pager, mt_gpn_t gpn)
-{
-	switch (mt_page_absence(pager, gpn)) {
-	case MT_ABSENCE_SOON_KNOWN:
-		break;
-	case MT_ABSENCE_DROPPED:
-		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
-		break;
-	case MT_ABSENCE_LOST:
-		mt_count(pager, MT_C_FAULT_UNSEEN, 1);
-		mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
-		break;
-	}
-}
-
 /* What to do with the page that stopped a move. Return: may the move go on behind it? */
 static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_outcome why)
 {
@@ -121,7 +78,7 @@ static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_o
 		mt_count(pager, MT_C_PINNED, 1);
 		return true;
 	case MT_MEM_ABSENT:
-		nominate_absent(pager, gpn);
+		mt_page_absent(pager, gpn);
 		return true;
 	case MT_MEM_DONE:
 	case MT_MEM_EXISTS:
@@ -168,27 +125,27 @@ uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
 uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 {
 	/* No more than a round, or what was served in this turn would go before it was touched. */
-	uint32_t scan_left = (uint32_t)MT_MIN(NOMINATE_SCAN, hand_round(pager));
+	uint32_t scan_left = (uint32_t)MT_MIN(NOMINATE_SCAN, mt_regions_pages(&pager->regions));
 	uint64_t pinned = pager->counter[MT_C_PINNED];
 	uint32_t moved = 0;
 
 	if (!pager->regions.count)
 		return 0;
 	/* The region under the hand may have gone, or another one taken its place. */
-	hand_advance(pager, 0);
+	mt_hand_advance(&pager->regions, &pager->hand, 0);
 	while (moved < pages && scan_left) {
 		uint32_t run = hand_run(pager, MT_MIN(NOMINATE_RUN, pages - moved), &scan_left);
 		uint32_t got;
 
 		if (!run) {
-			hand_pass(pager, hand_gpn(pager));
+			hand_pass(pager, mt_hand_gpn(&pager->regions, &pager->hand));
 			scan_left -= scan_left > 0;
 			continue;
 		}
-		got = mt_nominate_run(pager, hand_gpn(pager), run);
+		got = mt_nominate_run(pager, mt_hand_gpn(&pager->regions, &pager->hand), run);
 		moved += got;
 		pager->hand_skipped = got ? 0 : pager->hand_skipped + run;
-		hand_advance(pager, run);
+		mt_hand_advance(&pager->regions, &pager->hand, run);
 		if (!got && pager->staging.used == pager->staging.size)
 			break;
 		/* Each refusal costs a system call: faults come first. */

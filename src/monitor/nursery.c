@@ -57,21 +57,14 @@ bool mt_nursery_fill(struct mt_pager *pager)
 static bool nursery_fits(struct mt_pager *pager, const struct mt_region *region, mt_gpn_t gpn,
 			 mt_gpn_t *ret_first)
 {
-	uint64_t addr = (uint64_t)(uintptr_t)mt_region_addr(region, gpn);
-	uint64_t start = mt_align_down(addr, MT_HUGE_SIZE);
-	uint64_t base = (uint64_t)(uintptr_t)region->base;
-	mt_gpn_t first;
-
-	if (start < base || start + MT_HUGE_SIZE > base + (region->pages << MT_PAGE_SHIFT))
+	if (!mt_region_large(region, gpn, ret_first))
 		return false;
-	first = mt_region_gpn(region, start);
 	for (uint32_t i = 0; i < MT_HUGE_PAGES; i++) {
-		enum mt_page_state state = mt_page_state(&pager->map, MT_GPN(first.n + i));
+		enum mt_page_state state = mt_page_state(&pager->map, MT_GPN(ret_first->n + i));
 
 		if (state != MT_PAGE_UNTOUCHED && state != MT_PAGE_RELEASED)
 			return false;
 	}
-	*ret_first = first;
 	return true;
 }
 

@@ -136,8 +136,7 @@ struct mt_pager {
 	uint8_t *zeros;  /* MT_AROUND_MAX pages that nobody ever writes: no memory behind them */
 
 	/* Clock hand of nomination. */
-	uint32_t hand_region;
-	uint64_t hand_page;
+	struct mt_region_hand hand;
 	uint64_t hand_skipped; /* pages passed over since the last one taken */
 	uint64_t left_pages;   /* pages that left for a store, in all: the clock of heat.h */
 
@@ -190,6 +189,14 @@ void *mt_pager_area(uint64_t bytes);
 
 /** mt_pager_now_ns() - monotonic clock */
 uint64_t mt_pager_now_ns(void);
+
+/** mt_pager_ms_until() - how long to wait for @to_ns, rounded up; @most_ms at most */
+static inline int mt_pager_ms_until(uint64_t now_ns, uint64_t to_ns, unsigned int most_ms)
+{
+	uint64_t ms = to_ns > now_ns ? (to_ns - now_ns) / 1000000 + 1 : 0;
+
+	return (int)MT_MIN(ms, most_ms);
+}
 
 /**
  * mt_pager_init() - make the pager's own areas; @pager is zeroed but for mem, notify and settings
@@ -364,8 +371,13 @@ enum mt_absence {
 	MT_ABSENCE_LOST,       /* nobody gave it up */
 };
 
-/** mt_page_absence() - why RESIDENT page @gpn, found absent just now, is not in its place */
-enum mt_absence mt_page_absence(struct mt_pager *pager, mt_gpn_t gpn);
+/**
+ * mt_page_absent() - RESIDENT page @gpn was found absent just now: why, and what becomes of it
+ *
+ * DROPPED leaves it RELEASED, LOST leaves it FAILED; only of a dropped page it is known what it
+ * holds.
+ */
+enum mt_absence mt_page_absent(struct mt_pager *pager, mt_gpn_t gpn);
 
 /* loss.c */
 

@@ -27,14 +27,10 @@
 
 static struct mt_heat_clock reclaim_clock(const struct mt_pager *pager)
 {
-	uint64_t guest_pages = 0;
-
-	for (uint32_t i = 0; i < pager->regions.count; i++)
-		guest_pages += pager->regions.region[i].pages;
 	return mt_heat_clock(pager->left_pages,
 			     pager->map.pages[MT_PAGE_RESIDENT] +
 				     pager->map.pages[MT_PAGE_NOMINATED],
-			     guest_pages);
+			     mt_regions_pages(&pager->regions));
 }
 
 void mt_page_left(struct mt_pager *pager, mt_gpn_t gpn)

@@ -70,3 +70,40 @@ const struct mt_region *mt_region_of_gpn(struct mt_regions *regions, mt_gpn_t gp
 	}
 	return NULL;
 }
+
+uint64_t mt_regions_pages(const struct mt_regions *regions)
+{
+	uint64_t pages = 0;
+
+	for (uint32_t i = 0; i < regions->count; i++)
+		pages += regions->region[i].pages;
+	return pages;
+}
+
+void mt_hand_advance(const struct mt_regions *regions, struct mt_region_hand *hand, uint64_t pages)
+{
+	hand->page += pages;
+	if (hand->region < regions->count && hand->page < regions->region[hand->region].pages)
+		return;
+	hand->page = 0;
+	hand->region++;
+	if (hand->region >= regions->count)
+		hand->region = 0;
+}
+
+mt_gpn_t mt_hand_gpn(const struct mt_regions *regions, const struct mt_region_hand *hand)
+{
+	return MT_GPN(regions->region[hand->region].first.n + hand->page);
+}
+
+bool mt_region_large(const struct mt_region *region, mt_gpn_t gpn, mt_gpn_t *ret_first)
+{
+	uint64_t base = (uint64_t)(uintptr_t)region->base;
+	uint64_t start =
+		mt_align_down((uint64_t)(uintptr_t)mt_region_addr(region, gpn), MT_HUGE_SIZE);
+
+	if (start < base || start + MT_HUGE_SIZE > base + (region->pages << MT_PAGE_SHIFT))
+		return false;
+	*ret_first = mt_region_gpn(region, start);
+	return true;
+}

@@ -38,6 +38,33 @@ const struct mt_region *mt_region_of_addr(struct mt_regions *regions, uint64_t a
 /** mt_region_of_gpn() - region that holds page @gpn, or NULL */
 const struct mt_region *mt_region_of_gpn(struct mt_regions *regions, mt_gpn_t gpn);
 
+/** mt_regions_pages() - pages of all regions */
+uint64_t mt_regions_pages(const struct mt_regions *regions);
+
+/* A place in the regions, one behind the other, that goes round for ever. */
+struct mt_region_hand {
+	uint32_t region;
+	uint64_t page;
+};
+
+/**
+ * mt_hand_advance() - move on by @pages, which lie in the region the hand is in; there must be one
+ *
+ * By 0: back to a page that exists, if the region under the hand has gone.
+ */
+void mt_hand_advance(const struct mt_regions *regions, struct mt_region_hand *hand, uint64_t pages);
+
+/** mt_hand_gpn() - the page the hand is at */
+mt_gpn_t mt_hand_gpn(const struct mt_regions *regions, const struct mt_region_hand *hand);
+
+/**
+ * mt_region_large() - where the large page (2 MiB) around @gpn begins
+ * @ret_first: its first small page
+ *
+ * False when not all of it lies in the region.
+ */
+bool mt_region_large(const struct mt_region *region, mt_gpn_t gpn, mt_gpn_t *ret_first);
+
 static inline mt_gpn_t mt_region_gpn(const struct mt_region *region, uint64_t addr)
 {
 	return MT_GPN(region->first.n +

@@ -139,10 +139,8 @@ static uint64_t room_zip_share_bytes(const struct mt_pager *pager)
 
 uint64_t mt_room_zip_max_bytes(const struct mt_pager *pager)
 {
-	uint64_t pages = 0, max_bytes;
+	uint64_t pages = mt_regions_pages(&pager->regions), max_bytes;
 
-	for (uint32_t i = 0; i < pager->regions.count; i++)
-		pages += pager->regions.region[i].pages;
 	max_bytes = (pages << MT_PAGE_SHIFT) / 100 *
 		    atomic_load_explicit(&pager->zip_max_pct, memory_order_relaxed);
 	/* Without swap there is no other place to put a page: then better this than nothing. */

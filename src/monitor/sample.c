@@ -7,6 +7,8 @@
 
 /* Pages moved in one turn. */
 #define SAMPLE_STEP_PAGES 8U
+/* Longest period. */
+#define SAMPLE_WAIT_MS 3600000U
 /* At most this part of the guest and of staging is watched at once. */
 #define SAMPLE_GUEST_PART   32U
 #define SAMPLE_STAGING_PART 8U
@@ -101,13 +103,11 @@ static mt_gpn_t sample_nth(const struct mt_pager *pager, uint64_t index)
 static void sample_draw(struct mt_pager *pager, uint64_t now_ns)
 {
 	struct mt_sample *sample = &pager->sample;
-	uint64_t pages = 0, want;
+	uint64_t pages = mt_regions_pages(&pager->regions), want;
 	uint32_t kept = 0;
 
 	sample->drawn_period_ns = atomic_load_explicit(&sample->period_ns, memory_order_relaxed);
 	sample->drawn_pages = atomic_load_explicit(&sample->pages, memory_order_relaxed);
-	for (uint32_t i = 0; i < pager->regions.count; i++)
-		pages += pager->regions.region[i].pages;
 	want = MT_MIN(sample->drawn_pages,
 		      MT_MIN(pages / SAMPLE_GUEST_PART, pager->staging.size / SAMPLE_STAGING_PART));
 	want = MT_MIN(want, MT_SAMPLE_MAX);
@@ -211,13 +211,6 @@ static void sample_finish(struct mt_pager *pager)
 	sample->phase = MT_SAMPLE_RETURNING;
 }
 
-static int sample_ms(uint64_t from_ns, uint64_t to_ns)
-{
-	uint64_t ms = to_ns > from_ns ? (to_ns - from_ns) / 1000000 + 1 : 0;
-
-	return (int)MT_MIN(ms, 3600000U);
-}
-
 /* The next few pages of the phase. Return: was that all? */
 static bool sample_some(struct mt_pager *pager)
 {
@@ -278,7 +271,7 @@ int mt_sample_step(struct mt_pager *pager)
 		sample_finish(pager);
 	if (sample->phase == MT_SAMPLE_WATCHING) {
 		sample_publish(pager);
-		return sample_ms(now_ns, sample->end_ns);
+		return mt_pager_ms_until(now_ns, sample->end_ns, SAMPLE_WAIT_MS);
 	}
 	if (!sample_some(pager))
 		return 0;

@@ -28,6 +28,7 @@
 
 #include "base/compiler.h"
 #include "monitor/helper.h"
+#include "monitor/region.h"
 #include "wire/wire.h"
 
 #include <stdatomic.h>
@@ -94,8 +95,7 @@ struct mt_share {
 
 	/* Scanner. */
 	_Atomic uint32_t pages_per_ks; /* link thread; 0: do not share */
-	uint32_t scan_region;
-	uint64_t scan_page;
+	struct mt_region_hand scan_hand;
 	uint64_t scan_next_ns;
 };
 

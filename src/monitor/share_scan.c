@@ -17,20 +17,9 @@
 #define SCAN_LOOKS 4096U
 /* Pages looked at in one turn that have got a frame like them; some have to be unpacked. */
 #define SCAN_AGAIN 8U
-#define SCAN_NS    1000000000000ULL /* the time that the rate is for */
-
-static void scan_advance(struct mt_pager *pager, uint64_t pages)
-{
-	struct mt_share *share = &pager->share;
-
-	share->scan_page += pages;
-	if (share->scan_region < pager->regions.count &&
-	    share->scan_page < pager->regions.region[share->scan_region].pages)
-		return;
-	share->scan_page = 0;
-	if (++share->scan_region >= pager->regions.count)
-		share->scan_region = 0;
-}
+/* New settings are noticed after this long at most. */
+#define SCAN_WAIT_MS 10000U
+#define SCAN_NS      1000000000000ULL /* the time that the rate is for */
 
 /* Pages from @gpn to the end of the large page it lies in, if it lies in one; else 0. */
 static uint32_t scan_large(struct mt_pager *pager, mt_gpn_t gpn)
@@ -141,9 +130,9 @@ static uint32_t scan_run(struct mt_pager *pager, struct mt_job *job)
 	uint32_t passed = 0, run = 0, large;
 	mt_gpn_t gpn;
 
-	scan_advance(pager, 0);
+	mt_hand_advance(&pager->regions, &share->scan_hand, 0);
 	while (passed < SCAN_LOOKS) {
-		gpn = MT_GPN(pager->regions.region[share->scan_region].first.n + share->scan_page);
+		gpn = mt_hand_gpn(&pager->regions, &share->scan_hand);
 		if (scan_resident(pager, gpn)) {
 			large = scan_large(pager, gpn);
 			if (!large)
@@ -153,25 +142,18 @@ static uint32_t scan_run(struct mt_pager *pager, struct mt_job *job)
 			large = 1;
 		}
 		passed += large;
-		scan_advance(pager, large);
+		mt_hand_advance(&pager->regions, &share->scan_hand, large);
 	}
 	if (passed >= SCAN_LOOKS)
 		return passed;
 	while (run < MT_JOB_PAGES - job->count && scan_resident(pager, MT_GPN(gpn.n + run)) &&
-	       share->scan_page + run < pager->regions.region[share->scan_region].pages)
+	       share->scan_hand.page + run < pager->regions.region[share->scan_hand.region].pages)
 		run++;
 	mt_nominate_run(pager, gpn, run);
 	for (uint32_t i = 0; i < run; i++)
 		scan_take(pager, job, MT_GPN(gpn.n + i));
-	scan_advance(pager, run);
+	mt_hand_advance(&pager->regions, &share->scan_hand, run);
 	return passed + run;
-}
-
-static int scan_ms(uint64_t from_ns, uint64_t to_ns)
-{
-	uint64_t ms = to_ns > from_ns ? (to_ns - from_ns) / 1000000 + 1 : 0;
-
-	return (int)MT_MIN(ms, 10000U);
 }
 
 static bool scan_has_again(const struct mt_share *share)
@@ -193,11 +175,12 @@ int mt_share_scan(struct mt_pager *pager)
 		return -1;
 	now_ns = mt_pager_now_ns();
 	if (!scan_has_again(share) && (now_ns < share->scan_next_ns || mt_room_excess_pages(pager)))
-		return scan_ms(now_ns, MT_MAX(share->scan_next_ns, now_ns + 100000000));
+		return mt_pager_ms_until(now_ns, MT_MAX(share->scan_next_ns, now_ns + 100000000),
+					 SCAN_WAIT_MS);
 	job = mt_helper_job(&pager->helper, MT_JOB_IDLE);
 	/* Whoever is busy now kicks us when he is done. */
 	if (!job || !mt_share_batch_idle(pager))
-		return scan_ms(now_ns, now_ns + 100000000);
+		return mt_pager_ms_until(now_ns, now_ns + 100000000, SCAN_WAIT_MS);
 	job->ticket = ++pager->next_ticket;
 	job->count = 0;
 	job->kind = MT_JOB_HASH;
@@ -211,5 +194,6 @@ int mt_share_scan(struct mt_pager *pager)
 		share->scan_next_ns = now_ns + scan_run(pager, job) * SCAN_NS / per_ks;
 	if (job->count)
 		mt_helper_submit(&pager->helper, job);
-	return scan_has_again(share) ? 1 : scan_ms(now_ns, share->scan_next_ns);
+	return scan_has_again(share) ? 1
+				     : mt_pager_ms_until(now_ns, share->scan_next_ns, SCAN_WAIT_MS);
 }

@@ -22,11 +22,10 @@
  * What is in use is counted, not asked for: only pages that were written since their last drop
  * are counted, so the count is exact.
  */
+#include "base/audit.h"
 #include "monitor/zip_store.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -393,9 +392,7 @@ void mt_zip_trim(struct mt_zip_store *store)
 }
 
 struct mt_zip_audit {
-	uint64_t violations;
-	char *text;
-	size_t text_bytes;
+	struct mt_findings found;
 	uint64_t blocks;
 	uint64_t pages;
 	uint64_t spare_pages;
@@ -403,18 +400,11 @@ struct mt_zip_audit {
 	uint64_t stored_bytes;
 };
 
-static void MT_PRINTF(3, 4) check(struct mt_zip_audit *audit, bool ok, const char *fmt, ...)
-{
-	va_list args;
-
-	if (ok)
-		return;
-	if (audit->violations++ || !audit->text_bytes)
-		return;
-	va_start(args, fmt);
-	vsnprintf(audit->text, audit->text_bytes, fmt, args);
-	va_end(args);
-}
+#define check(audit, ok, ...)                                     \
+	do {                                                      \
+		if (!(ok))                                        \
+			mt_finding(&(audit)->found, __VA_ARGS__); \
+	} while (0)
 
 static void audit_objects(const struct mt_zip_store *store, uint32_t block,
 			  struct mt_zip_audit *audit)
@@ -481,7 +471,7 @@ static void audit_free(const struct mt_zip_store *store, struct mt_zip_audit *au
 
 uint64_t mt_zip_audit(const struct mt_zip_store *store, char *text, size_t text_bytes)
 {
-	struct mt_zip_audit audit = {.text = text, .text_bytes = text_bytes};
+	struct mt_zip_audit audit = {.found = {.text = text, .text_bytes = text_bytes}};
 
 	for (uint32_t i = 0; i < store->class_count; i++)
 		audit_class(store, i, &audit);
@@ -498,5 +488,5 @@ uint64_t mt_zip_audit(const struct mt_zip_store *store, char *text, size_t text_
 	check(&audit, audit.stored_bytes == store->stored_bytes,
 	      "zip: %llu bytes found, %llu counted", (unsigned long long)audit.stored_bytes,
 	      (unsigned long long)store->stored_bytes);
-	return audit.violations;
+	return audit.found.violations;
 }

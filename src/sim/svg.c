@@ -6,6 +6,7 @@
  * active memory as a line; what is compressed and swapped; the state as a coloured ribbon. Colours
  * are told apart by people who see few of them, too (Okabe and Ito's, then their tints).
  */
+#include "base/svg.h"
 #include "sim/report.h"
 #include "base/size.h"
 
@@ -103,17 +104,6 @@ static void svg_scale(struct svg *svg)
 	svg->time_max = MT_MAX(result->moments[result->sample_count - 1].time_s, 1e-6);
 }
 
-static void svg_text(FILE *out, double x, double y, const char *class, const char *text)
-{
-	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">", x, y, class);
-	for (; *text; text++)
-		if (*text == '<' || *text == '&')
-			fprintf(out, "&#%d;", *text);
-		else
-			fputc(*text, out);
-	fputs("</text>\n", out);
-}
-
 static void svg_head(const struct svg *svg)
 {
 	const struct sim_result *result = svg->result;
@@ -132,14 +122,14 @@ static void svg_head(const struct svg *svg)
 		".g{stroke:#e3e3e3;stroke-width:1}</style>\n"
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
 		WIDTH, HEIGHT, WIDTH, HEIGHT);
-	svg_text(svg->out, LEFT, 36, "h", slash ? slash + 1 : s->path);
+	mt_svg_text(svg->out, LEFT, 36, "h", slash ? slash + 1 : s->path);
 	snprintf(title, sizeof(title),
 		 "%u VMs, promised %s on a pool of %s (%.2f times); guests ran at %.1f %%, "
 		 "%.2f %% of active memory missing",
 		 s->vm_count, mt_size_text((uint64_t)promised * MT_PAGE_SIZE, all),
 		 mt_size_text(s->pool_pages * MT_PAGE_SIZE, pool), promised / (double)s->pool_pages,
 		 sim_work_pct(&result->sums), sim_shortfall_pct(&result->sums));
-	svg_text(svg->out, LEFT, 58, "s", title);
+	mt_svg_text(svg->out, LEFT, 58, "s", title);
 }
 
 static void svg_axis(const struct svg *svg, double most, double top, double base, const char *name)
@@ -153,10 +143,10 @@ static void svg_axis(const struct svg *svg, double most, double top, double base
 		fprintf(svg->out,
 			"<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"g\"/>\n", LEFT,
 			RIGHT, y, y);
-		svg_text(svg->out, LEFT - 8, y + 4, "a",
-			 i ? mt_size_text((uint64_t)value * MT_PAGE_SIZE, text) : "0");
+		mt_svg_text(svg->out, LEFT - 8, y + 4, "a",
+			    i ? mt_size_text((uint64_t)value * MT_PAGE_SIZE, text) : "0");
 	}
-	svg_text(svg->out, LEFT, top - 8, "t", name);
+	mt_svg_text(svg->out, LEFT, top - 8, "t", name);
 }
 
 static void svg_times(const struct svg *svg)
@@ -177,7 +167,7 @@ static void svg_times(const struct svg *svg)
 			snprintf(text, sizeof(text), "%.0f min", t / 60);
 		else
 			snprintf(text, sizeof(text), "%.0f s", t);
-		svg_text(svg->out, svg_x(svg, t), STATE_BASE + 20, "m", text);
+		mt_svg_text(svg->out, svg_x(svg, t), STATE_BASE + 20, "m", text);
 	}
 }
 
@@ -249,7 +239,7 @@ static void svg_states(const struct svg *svg)
 {
 	const struct sim_result *result = svg->result;
 
-	svg_text(svg->out, LEFT - 8, STATE_BASE - 6, "a", "state");
+	mt_svg_text(svg->out, LEFT - 8, STATE_BASE - 6, "a", "state");
 	for (unsigned int k = 0, from = 0; k < result->sample_count; k++) {
 		double x = svg_x(svg, result->moments[from].time_s);
 		bool last = k + 1 == result->sample_count;
@@ -269,7 +259,7 @@ static double svg_key(const struct svg *svg, double y, const char *colour, const
 	fprintf(svg->out,
 		"<rect x=\"%d\" y=\"%.0f\" width=\"14\" height=\"12\" rx=\"2\" fill=\"%s\"/>\n",
 		RIGHT + 24, y - 10, colour);
-	svg_text(svg->out, RIGHT + 46, y, "l", text);
+	mt_svg_text(svg->out, RIGHT + 46, y, "l", text);
 	return y + 19;
 }
 

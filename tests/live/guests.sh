@@ -156,6 +156,13 @@ guest_check() {
 	return 1
 }
 
+# squeeze NAME MIB: hold it to so much, and see that it gets there while the guest works on.
+squeeze() {
+	memtide set "$1" "target_max=$2M" >/dev/null || return 1
+	wait_until "${SQUEEZE_LIMIT:-20}" field_most "$1" .held $(($2 * 1024)) ||
+		{ say "held is $(field "$1" .held) KiB"; return 1; }
+}
+
 # Random target_max for a VM between LOW and HIGH MiB, every PERIOD seconds, until the guest ends.
 swing_targets() {
 	local name=$1 low=$2 high=$3 period=$4

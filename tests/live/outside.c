@@ -11,8 +11,12 @@
 #include "base/compiler.h"
 #include "common/mt_test.h"
 
-int64_t outside_anonymous_kib(pid_t pid)
+#include <stdio.h>
+#include <string.h>
+
+int64_t outside_rollup_kib(pid_t pid, const char *field)
 {
+	size_t length = strlen(field);
 	char path[64], line[256];
 	long long kib = 0;
 	FILE *file;
@@ -20,11 +24,16 @@ int64_t outside_anonymous_kib(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "Anonymous: %lld", &kib) == 1)
+		if (!strncmp(line, field, length) && sscanf(line + length, ": %lld", &kib) == 1)
 			break;
 	if (file)
 		fclose(file);
 	return kib;
+}
+
+int64_t outside_anonymous_kib(pid_t pid)
+{
+	return outside_rollup_kib(pid, "Anonymous");
 }
 
 static int64_t held_outside(const struct live_vm *vm)

@@ -25,6 +25,9 @@ struct outside {
 	int64_t off_claim_kib;  /* most a VM held above what it says it holds */
 };
 
+/* A field of /proc/PID/smaps_rollup, such as "Anonymous", in KiB; 0 when it can't be read. */
+int64_t outside_rollup_kib(pid_t pid, const char *field);
+
 /* Anonymous memory of a process in KiB. */
 int64_t outside_anonymous_kib(pid_t pid);
 

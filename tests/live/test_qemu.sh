@@ -14,12 +14,6 @@ set -u
 trap 'guests_end' EXIT
 trap 'exit 1' INT TERM HUP
 
-# squeeze NAME MIB: hold it to so much, and see that it gets there while the guest works on.
-squeeze() {
-	memtide set "$1" "target_max=$2M" >/dev/null || return 1
-	wait_until 20 field_most "$1" .held $(($2 * 1024)) || { say "held is $(field "$1" .held) KiB"; return 1; }
-}
-
 # Boot a guest of 256 MiB on this machine, squeeze it to 130 MiB while it checks 150 MiB.
 squeezed_guest() {
 	local machine=$1 smp=$2

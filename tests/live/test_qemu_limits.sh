@@ -12,11 +12,7 @@ set -u
 . "$(dirname "${BASH_SOURCE[0]}")/guests.sh"
 trap 'guests_end' EXIT
 trap 'exit 1' INT TERM HUP
-
-squeeze() {
-	memtide set "$1" "target_max=$2M" >/dev/null || return 1
-	wait_until 30 field_most "$1" .held $(($2 * 1024)) || { say "held is $(field "$1" .held) KiB"; return 1; }
-}
+SQUEEZE_LIMIT=30
 
 # guest_with_qmp NAME COMMAND [boot.sh OPTION...]: 256 MiB, at work.
 guest_with_qmp() {

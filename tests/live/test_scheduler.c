@@ -6,6 +6,7 @@
  */
 #include "base/compiler.h"
 #include "live/live.h"
+#include "live/outside.h"
 #include "common/mt_test.h"
 
 #include <stdio.h>
@@ -99,23 +100,6 @@ MT_TEST("idle memory moves to the busy VM with the tax, and stays without")
 	live_stop(&d);
 }
 
-/* Memory of the process in large pages. */
-static int64_t large_kib(pid_t pid)
-{
-	char path[64], line[256];
-	long long kib = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "AnonHugePages: %lld", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib;
-}
-
 MT_TEST("sampling breaks no large page for good")
 {
 	struct live_daemon d;
@@ -130,7 +114,7 @@ MT_TEST("sampling breaks no large page for good")
 	live_vm_start(
 		&vm, &d, "large",
 		"--mem 96M --seconds 60 --pattern idle --thp --mix 0/40/40/20 --before-pct 0");
-	before = large_kib(vm.pid);
+	before = outside_rollup_kib(vm.pid, "AnonHugePages");
 	if (before < 64 * MIB) {
 		printf("# no large pages to be had: %lld KiB\n", (long long)before);
 	} else {
@@ -141,7 +125,8 @@ MT_TEST("sampling breaks no large page for good")
 		live_set(&d, NULL, "Mem.SamplePeriod", "3600");
 		end = live_now() + 20;
 		/* of 48 large pages the running period has broken up to 10 */
-		while (live_now() < end && (after = large_kib(vm.pid)) < before * 2 / 3)
+		while (live_now() < end &&
+		       (after = outside_rollup_kib(vm.pid, "AnonHugePages")) < before * 2 / 3)
 			live_sleep(0.1);
 		printf("# %lld KiB in large pages before, %lld after; %lld mended\n",
 		       (long long)before, (long long)after,

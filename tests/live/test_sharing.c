@@ -55,22 +55,33 @@ static void back(const struct live_daemon *d, const char *vm)
 				live_ask(d, "{\"cmd\":\"events\",\"after\":0,\"follow\":false}")));
 }
 
+/* VMs a and b with the same contents, ready; the options may end differently. */
+static void pair_start(const struct live_daemon *d, struct live_vm *a, struct live_vm *b,
+		       const char *options_a, const char *options_b)
+{
+	live_vm_begin(a, d, "a", options_a);
+	live_vm_begin(b, d, "b", options_b);
+	live_vm_ready(a);
+	live_vm_ready(b);
+}
+
+static void pair_squeeze(const struct live_daemon *d, const char *target)
+{
+	live_set(d, "a", "target_max", target);
+	live_set(d, "b", "target_max", target);
+}
+
 MT_TEST("two VMs of a group share equal pages that are about to be compressed")
 {
 	struct live_daemon d;
 	struct live_vm a, b;
 
 	live_start(&d, "512M");
-	live_vm_begin(
-		&a, &d, "a",
+	pair_start(
+		&d, &a, &b,
+		"--mem 96M --seconds 90 --pattern idle --hot-pct 10 --write-pct 0 --share-group g",
 		"--mem 96M --seconds 90 --pattern idle --hot-pct 10 --write-pct 0 --share-group g");
-	live_vm_begin(
-		&b, &d, "b",
-		"--mem 96M --seconds 90 --pattern idle --hot-pct 10 --write-pct 0 --share-group g");
-	live_vm_ready(&a);
-	live_vm_ready(&b);
-	live_set(&d, "a", "target_max", "32M");
-	live_set(&d, "b", "target_max", "32M");
+	pair_squeeze(&d, "32M");
 	MT_CHECK(wait_shared(&d, 20 * MIB, 30));
 	printf("# shared %lld and %lld KiB in %lld KiB of frames\n", (long long)shared(&d, "a"),
 	       (long long)shared(&d, "b"), (long long)live_field(&d, NULL, "sharedcommon"));
@@ -90,14 +101,11 @@ MT_TEST("a VM with plenty of memory shares too, slowly, and its pages stay what 
 
 	live_start(&d, "512M");
 	live_set(&d, NULL, "Mem.ShareScanTime", "1");
-	live_vm_begin(&a, &d, "a",
-		      "--mem 32M --seconds 90 --pattern idle --hot-pct 10 "
-		      "--write-pct 0 --share-group g");
-	live_vm_begin(&b, &d, "b",
-		      "--mem 32M --seconds 90 --pattern idle --hot-pct 10 "
-		      "--write-pct 0 --share-group g");
-	live_vm_ready(&a);
-	live_vm_ready(&b);
+	pair_start(&d, &a, &b,
+		   "--mem 32M --seconds 90 --pattern idle --hot-pct 10 "
+		   "--write-pct 0 --share-group g",
+		   "--mem 32M --seconds 90 --pattern idle --hot-pct 10 "
+		   "--write-pct 0 --share-group g");
 	MT_CHECK(live_wait_at_least(&d, "a", "sharedFrames", 1 * MIB, 40));
 	MT_CHECK(live_wait_at_least(&d, "b", "sharedFrames", 1 * MIB, 40));
 	MT_CHECK_EQ(live_field(&d, "a", "zipped") + live_field(&d, "a", "swapped"), 0);
@@ -114,16 +122,12 @@ MT_TEST("VMs that were not put into one group share nothing with each other")
 	struct live_vm a, b;
 
 	live_start(&d, "512M");
-	live_vm_begin(&a, &d, "a",
-		      "--mem 64M --seconds 90 --pattern idle --hot-pct 10 "
-		      "--write-pct 0 --mix 0/50/50/0");
-	live_vm_begin(&b, &d, "b",
-		      "--mem 64M --seconds 90 --pattern idle --hot-pct 10 "
-		      "--write-pct 0 --mix 0/50/50/0 --share-group other");
-	live_vm_ready(&a);
-	live_vm_ready(&b);
-	live_set(&d, "a", "target_max", "24M");
-	live_set(&d, "b", "target_max", "24M");
+	pair_start(&d, &a, &b,
+		   "--mem 64M --seconds 90 --pattern idle --hot-pct 10 "
+		   "--write-pct 0 --mix 0/50/50/0",
+		   "--mem 64M --seconds 90 --pattern idle --hot-pct 10 "
+		   "--write-pct 0 --mix 0/50/50/0 --share-group other");
+	pair_squeeze(&d, "24M");
 	MT_CHECK(live_wait_at_least(&d, "a", "shareNoMatch", 5000, 20));
 	MT_CHECK(live_wait_at_least(&d, "b", "shareNoMatch", 5000, 20));
 	MT_CHECK_EQ(live_field(&d, "a", "sharedFrames"), 0);
@@ -140,16 +144,12 @@ MT_TEST("writes, discards and direct I/O on shared pages by several threads spoi
 
 	live_start(&d, "512M");
 	live_set(&d, NULL, "Mem.ShareScanTime", "1");
-	live_vm_begin(&a, &d, "a",
-		      "--mem 64M --seconds 12 --threads 4 --write-pct 3 --discard-pct 1 "
-		      "--pin 1 --share-group g --pattern zipf");
-	live_vm_begin(&b, &d, "b",
-		      "--mem 64M --seconds 12 --threads 4 --write-pct 1 "
-		      "--share-group g --pattern zipf");
-	live_vm_ready(&a);
-	live_vm_ready(&b);
-	live_set(&d, "a", "target_max", "28M");
-	live_set(&d, "b", "target_max", "28M");
+	pair_start(&d, &a, &b,
+		   "--mem 64M --seconds 12 --threads 4 --write-pct 3 --discard-pct 1 "
+		   "--pin 1 --share-group g --pattern zipf",
+		   "--mem 64M --seconds 12 --threads 4 --write-pct 1 "
+		   "--share-group g --pattern zipf");
+	pair_squeeze(&d, "28M");
 	for (int i = 0; i < 12; i++) {
 		live_sleep(0.6);
 		live_check(&d, "a");
@@ -172,16 +172,12 @@ MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and count
 	int64_t frames = 0;
 
 	live_start(&d, "512M");
-	live_vm_begin(&a, &d, "a",
-		      "--mem 64M --seconds 800 --pattern idle --hot-pct 10 --write-pct 2 "
-		      "--share-group g");
-	live_vm_begin(&b, &d, "b",
-		      "--mem 64M --seconds 800 --pattern idle --hot-pct 10 --write-pct 2 "
-		      "--share-group g");
-	live_vm_ready(&a);
-	live_vm_ready(&b);
-	live_set(&d, "a", "target_max", "24M");
-	live_set(&d, "b", "target_max", "24M");
+	pair_start(&d, &a, &b,
+		   "--mem 64M --seconds 800 --pattern idle --hot-pct 10 --write-pct 2 "
+		   "--share-group g",
+		   "--mem 64M --seconds 800 --pattern idle --hot-pct 10 --write-pct 2 "
+		   "--share-group g");
+	pair_squeeze(&d, "24M");
 	MT_CHECK(wait_shared(&d, 4 * MIB, 20));
 	live_sleep(1.5); /* the state file follows within a second */
 	for (long i = kills ? strtol(kills, NULL, 10) : 10; i > 0; i--) {
@@ -212,16 +208,12 @@ MT_TEST("a VM that leaves management takes all its pages along")
 	struct live_vm a, b;
 
 	live_start(&d, "512M");
-	live_vm_begin(&a, &d, "a",
-		      "--mem 64M --seconds 5 --pattern idle --hot-pct 10 --write-pct 0 "
-		      "--share-group g --leave");
-	live_vm_begin(&b, &d, "b",
-		      "--mem 64M --seconds 9 --pattern idle --hot-pct 10 --write-pct 0 "
-		      "--share-group g");
-	live_vm_ready(&a);
-	live_vm_ready(&b);
-	live_set(&d, "a", "target_max", "24M");
-	live_set(&d, "b", "target_max", "24M");
+	pair_start(&d, &a, &b,
+		   "--mem 64M --seconds 5 --pattern idle --hot-pct 10 --write-pct 0 "
+		   "--share-group g --leave",
+		   "--mem 64M --seconds 9 --pattern idle --hot-pct 10 --write-pct 0 "
+		   "--share-group g");
+	pair_squeeze(&d, "24M");
 	MT_CHECK(wait_shared(&d, 2 * MIB, 4));
 	live_vm_finish(&a);
 	live_check(&d, "b");
