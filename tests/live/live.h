@@ -96,6 +96,11 @@ bool live_wait_at_most(const struct live_daemon *daemon, const char *vm, const c
 bool live_wait_at_least(const struct live_daemon *daemon, const char *vm, const char *key,
 			int64_t value, double seconds);
 
+/* Is there an event about this VM that contains @text? And the same, waiting for it. */
+bool live_event_seen(const struct live_daemon *daemon, const char *vm, const char *text);
+bool live_wait_event(const struct live_daemon *daemon, const char *vm, const char *text,
+		     double seconds);
+
 /* The VM's audit must find nothing. */
 void live_check(const struct live_daemon *daemon, const char *vm);
 
