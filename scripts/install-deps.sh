@@ -8,7 +8,7 @@
 
 set -euo pipefail
 
-build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev liblz4-dev libxxhash-dev liburing-dev libjson-c-dev libseccomp-dev"
+build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev liblz4-dev libxxhash-dev liburing-dev libjson-c-dev libseccomp-dev nettle-dev"
 guest="qemu-system-x86 seabios ipxe-qemu mmdebstrap e2fsprogs cpio lz4 xz-utils zstd kmod binutils busybox-static jq"
 ci="clang clang-format"
 # What an apt-get command may take at most, in seconds.

@@ -72,7 +72,8 @@
 	X(SHARE_VOLATILE,   "shareVolatile",      COUNT, "pages touched before they could be shared") \
 	X(SHARE_FULL,       "shareFull",          COUNT, "pages not shared because there was no room for a frame") \
 	X(SHARE_DIFFERS,    "shareDiffers",       COUNT, "pages that had a frame's hash and not its content") \
-	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages passed over because they are part of large pages")
+	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages passed over because they are part of large pages") \
+	X(SWAP_ENCRYPTED,   "swapEncrypted",      COUNT, "1: what is written to the swap file is encrypted")
 /* clang-format on */
 
 enum mt_counter_kind {

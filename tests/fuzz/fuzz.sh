@@ -34,7 +34,7 @@ declare -A sources=(
 )
 flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE '-DMT_VERSION="fuzz"' -DXXH_INLINE_ALL -Isrc -Iinclude -Itests
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)
-libs=(-lpthread -ljson-c -luring -lseccomp -lm)
+libs=(-lpthread -ljson-c -luring -lseccomp -lnettle -lm)
 
 mkdir -p "$build" || exit 1
 failed=0

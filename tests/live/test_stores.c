@@ -7,6 +7,7 @@
  * other's business.
  */
 #include "live/live.h"
+#include "common/checked_page.h"
 #include "common/mt_test.h"
 
 #include <dirent.h>
@@ -292,6 +293,67 @@ MT_TEST("a new VM finds nothing of an old one, in its memory or in its swap file
 	MT_CHECK_EQ(live_field(&d, "c", "swapped"), 0);
 	MT_CHECK(file_is_clean(&d, b.pid));
 	live_vm_end(&b);
+	live_stop(&d);
+}
+
+/* Slots of the swap file in which a page of the VM's can be told by its first word. */
+static uint32_t pages_readable(const struct live_daemon *d, pid_t pid)
+{
+	static uint8_t block[BLOCK];
+	const uint32_t magic = CP_MAGIC;
+	int fd = swap_file(d, pid);
+	uint32_t count = 0;
+	ssize_t got;
+
+	while ((got = read(fd, block, sizeof(block))) > 0)
+		for (ssize_t at = 0; at < got; at += CP_PAGE_SIZE)
+			count += !memcmp(block + at, &magic, sizeof(magic));
+	close(fd);
+	return count;
+}
+
+/* A VM that swaps much; whoever has its swap file finds pages in it, or none. */
+static void swap_read_by_others(const char *option, bool encrypted)
+{
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start_with(&d, "512M", option);
+	live_vm_start(&a, &d, "a", "--mem 96M --seconds 600 --mix 0/0/20/80 --threads 2");
+	live_set(&d, "a", "target_max", "48M");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 30 * MIB, 20));
+	MT_CHECK_EQ(live_field(&d, "a", "swapEncrypted"), encrypted);
+	live_check(&d, "a");
+	MT_CHECK_EQ(pages_readable(&d, a.pid) > 1000, !encrypted);
+	MT_CHECK_EQ(pages_readable(&d, a.pid) == 0, encrypted);
+	live_vm_end(&a);
+	MT_CHECK(live_vm_figure(&a, "over_grant_kib") <= 0);
+	live_stop(&d);
+}
+
+MT_TEST("who reads a swap file finds the VM's pages in it, unless they are encrypted")
+{
+	swap_read_by_others("", false);
+	swap_read_by_others("--swap-encrypt=on", true);
+}
+
+MT_TEST("a daemon that is started anew without encryption leaves a VM's swap file encrypted")
+{
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start_with(&d, "512M", "--swap-encrypt=on");
+	live_vm_start(&a, &d, "a", "--mem 64M --seconds 600 --mix 0/0/20/80 --threads 1");
+	live_kill(&d);
+	d.option[0] = '\0';
+	live_restart(&d);
+	for (int i = 0; i < 400 && strcmp(live_state(&d, "a"), "running"); i++)
+		live_sleep(0.05);
+	live_set(&d, "a", "target_max", "40M");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 10 * MIB, 20));
+	MT_CHECK_EQ(pages_readable(&d, a.pid), 0);
+	live_check(&d, "a");
+	live_vm_end(&a);
 	live_stop(&d);
 }
 
