@@ -12,7 +12,7 @@ set -uo pipefail
 
 top=$(dirname "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)")
 cd "$top" || exit 1
-build=build-tidy
+build="build-tidy"
 tidy=clang-tidy
 command -v clang-tidy-14 >/dev/null && tidy=clang-tidy-14
 if ! $tidy --version 2>/dev/null | grep -q 'version 14\.'; then
