@@ -163,6 +163,22 @@ int guest_mem_page(struct guest_mem *mem, mt_gpa_t gpa, struct guest_page *ret)
 	return 0;
 }
 
+int guest_mem_words(struct guest_mem *mem, uint64_t addr, unsigned int count, uint64_t *ret)
+{
+	struct json_object *answer = NULL, *data;
+	int rc = client_ask(&mem->client, look_request(mem, "words", addr, "pages", count), PEEK_MS,
+			    &answer, &mem->err);
+
+	if (rc)
+		return rc;
+	data = json_object_object_get(answer, "data");
+	if (json_object_is_type(data, json_type_string))
+		count = MT_MIN(count, (unsigned int)json_object_get_string_len(data) / 16);
+	rc = read_hex(answer, (uint8_t *)ret, count * (unsigned int)sizeof(*ret), &mem->err);
+	json_object_put(answer);
+	return rc ? rc : (int)count;
+}
+
 /* States of one region's pages. */
 static int region_states(struct guest_mem *mem, const struct guest_region *region, uint8_t *states,
 			 struct mt_err *err)

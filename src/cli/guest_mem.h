@@ -76,6 +76,17 @@ int guest_mem_page(struct guest_mem *mem, mt_gpa_t gpa, struct guest_page *ret);
  * or NULL */
 uint8_t *guest_mem_states(struct guest_mem *mem, struct mt_err *err);
 
+#define GUEST_WORDS 64u
+
+/**
+ * guest_mem_words() - the words at @addr and at its like in the pages that follow
+ * @addr: in the VMM, divisible by 8
+ * @count: of words, at most GUEST_WORDS
+ *
+ * Return: how many of them could be read, from the first on; -errno, also of the first page
+ */
+int guest_mem_words(struct guest_mem *mem, uint64_t addr, unsigned int count, uint64_t *ret);
+
 /** guest_state_name() - "resident", …; "unknown" for numbers of a later version */
 const char *guest_state_name(unsigned int state);
 

@@ -27,8 +27,9 @@ struct search {
 	struct guest_mem *mem;
 	const struct pagemap *map;
 	struct mt_memory memory;
+	unsigned int levels;
 	uint64_t upper[HALF];
-	unsigned int first; /* entry of the upper half that is in use */
+	unsigned int first, last; /* entries of the upper half that are in use */
 };
 
 static int read_upper(struct search *search, uint64_t root, struct mt_err *err)
@@ -41,8 +42,11 @@ static int read_upper(struct search *search, uint64_t root, struct mt_err *err)
 			return mt_err_set(err, -ENXIO,
 					  "CR3 points to where the guest has no memory");
 		search->upper[i] = entry & SAME_BITS;
-		if (entry & MT_PTE_P)
-			search->first = i;
+		if (!(entry & MT_PTE_P))
+			continue;
+		if (search->first == HALF)
+			search->last = i;
+		search->first = i;
 	}
 	return search->first == HALF
 		       ? mt_err_set(err, -EINVAL, "the guest has no kernel half in its tables now")
@@ -128,26 +132,55 @@ static bool holds_tables(uint8_t class)
 	       class != PAGEMAP_LOST;
 }
 
-/* Adds the processes whose roots lie in @range. Return: how many there are then. */
-static int find_in(struct search *search, const struct guest_range *range, unsigned int levels,
+/* Adds the process whose root is at @gpa, if one is. Return: how many there are then. */
+static int try_root(struct search *search, uint64_t gpa, struct pagemap_process *found, int count)
+{
+	struct pagemap_process *process = &found[count];
+
+	if (count == PROCESSES_MAX || !is_root(search, gpa))
+		return count;
+	*process = (struct pagemap_process){.cr3 = gpa};
+	count_table(search, process, gpa, search->levels, HALF);
+	if (!(gpa & PAIR_BIT) && is_pair(search, gpa)) {
+		process->user_cr3 = gpa | PAIR_BIT;
+		process->tables++;
+	}
+	return count + maps_anything(process);
+}
+
+/*
+ * Adds the processes whose roots lie in @range. Most pages are told from a root by one entry, so
+ * that of many pages is asked for at once. Return: how many there are then, or -errno.
+ */
+static int find_in(struct search *search, const struct guest_range *range,
 		   struct pagemap_process *found, int count)
 {
 	const struct pagemap *map = search->map;
+	uint64_t first = guest_layout_page(map->layout, range->addr);
+	uint64_t pages = range->bytes >> MT_PAGE_SHIFT;
+	uint64_t words[GUEST_WORDS];
 
-	for (uint64_t at = 0; at < range->bytes && count < PROCESSES_MAX; at += MT_PAGE_SIZE) {
-		uint64_t page = guest_layout_page(map->layout, range->addr + at);
-		struct pagemap_process *process = &found[count];
-		uint64_t gpa = range->gpa + at;
+	for (uint64_t i = 0; i < pages;) {
+		unsigned int batch = (unsigned int)MT_MIN(GUEST_WORDS, pages - i);
+		uint64_t at = (i << MT_PAGE_SHIFT) + 8 * (HALF + search->last);
+		int got;
 
-		if (!holds_tables(map->classes[page]) || !is_root(search, gpa))
+		if (!holds_tables(map->classes[first + i])) {
+			i++;
 			continue;
-		*process = (struct pagemap_process){.cr3 = gpa};
-		count_table(search, process, gpa, levels, HALF);
-		if (!(gpa & PAIR_BIT) && is_pair(search, gpa)) {
-			process->user_cr3 = gpa | PAIR_BIT;
-			process->tables++;
 		}
-		count += maps_anything(process);
+		got = guest_mem_words(search->mem, range->addr + at, batch, words);
+		for (int k = 0; k < got; k++)
+			if ((words[k] & SAME_BITS) == search->upper[search->last] &&
+			    holds_tables(map->classes[first + i + (unsigned int)k]))
+				count = try_root(search,
+						 range->gpa +
+							 ((i + (unsigned int)k) << MT_PAGE_SHIFT),
+						 found, count);
+		/* A page that is lost is passed over; a daemon that is gone is not. */
+		if (got < 0 && got != -EIO && got != -EAGAIN && got != -EFAULT)
+			return got;
+		i += got > 0 ? (unsigned int)got : 1;
 	}
 	return count;
 }
@@ -155,7 +188,10 @@ static int find_in(struct search *search, const struct guest_range *range, unsig
 int pagemap_processes(struct guest_mem *mem, const struct pagemap *map, const struct mt_regs *regs,
 		      struct pagemap_process **ret, struct mt_err *err)
 {
-	struct search search = {.mem = mem, .map = map, .memory = guest_mem_memory(mem)};
+	struct search search = {.mem = mem,
+				.map = map,
+				.memory = guest_mem_memory(mem),
+				.levels = mt_regs_levels(regs)};
 	struct pagemap_process *found = calloc(PROCESSES_MAX, sizeof(*found));
 	uint64_t root = mt_regs_table(regs);
 	int count = 0, rc;
@@ -163,7 +199,7 @@ int pagemap_processes(struct guest_mem *mem, const struct pagemap *map, const st
 	*ret = found;
 	if (!found)
 		return mt_err_set(err, -ENOMEM, "no memory");
-	if (mt_regs_levels(regs) < 4)
+	if (search.levels < 4)
 		return mt_err_set(err, -EOPNOTSUPP, "--by-process knows 64-bit guests only");
 	/* The second root of a pair, in use now, has not the upper half that the others have. */
 	if ((root & PAIR_BIT) && is_pair(&search, root & ~PAIR_BIT))
@@ -171,8 +207,7 @@ int pagemap_processes(struct guest_mem *mem, const struct pagemap *map, const st
 	rc = read_upper(&search, root, err);
 	if (rc)
 		return rc;
-	for (unsigned int i = 0; i < mem->layout.range_count; i++)
-		count = find_in(&search, &mem->layout.ranges[i], mt_regs_levels(regs), found,
-				count);
-	return count;
+	for (unsigned int i = 0; i < mem->layout.range_count && count >= 0; i++)
+		count = find_in(&search, &mem->layout.ranges[i], found, count);
+	return count < 0 ? mt_err_set(err, count, "%s", mem->err.msg) : count;
 }

@@ -361,6 +361,13 @@ static int control_states(struct mt_client *client, struct json_object *request,
 	return control_look(client, request, "pages", MT_PEEK_STATES, err);
 }
 
+static int control_words(struct mt_client *client, struct json_object *request,
+			 struct json_object *answer, struct mt_err *err)
+{
+	(void)answer;
+	return control_look(client, request, "pages", MT_PEEK_WORDS, err);
+}
+
 static int control_frame(struct json_object *request, mt_frame_t *ret, struct mt_err *err)
 {
 	struct json_object *value = NULL;
@@ -433,6 +440,7 @@ static const struct {
 	{"host", control_host},
 	{"set", control_set},
 	{"events", control_events},
+	{"words", control_words},
 	{"check", control_check},
 	{"peek", control_peek},
 	{"states", control_states},

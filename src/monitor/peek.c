@@ -159,6 +159,65 @@ static bool peek_states(struct mt_pager *pager, void *arg)
 	return true;
 }
 
+#define PEEK_WORDS_MAX (MT_PEEK_MAX / sizeof(uint64_t))
+
+/* Reads the words of pages that are in place, in one call. Sets @done of those it has. */
+static void words_in_place(struct mt_pager *pager, uint64_t addr, const struct peek_states *look,
+			   uint64_t *words, bool *done)
+{
+	struct iovec to[PEEK_WORDS_MAX], from[PEEK_WORDS_MAX];
+	bool present[PEEK_WORDS_MAX] = {false};
+	unsigned int count = 0;
+	ssize_t got;
+
+	if (pager->mem.present(pager->mem.ctx, (void *)mt_align_down(addr, MT_PAGE_SIZE),
+			       look->found, present))
+		return;
+	for (uint32_t i = 0; i < look->found; i++) {
+		unsigned int state = look->states[i] & ((1u << MT_PEEK_HEAT_SHIFT) - 1);
+		uint64_t at = addr + ((uint64_t)i << MT_PAGE_SHIFT);
+
+		if (state != MT_PAGE_RESIDENT || !present[i])
+			continue;
+		to[count] = (struct iovec){&words[i], sizeof(uint64_t)};
+		from[count++] = (struct iovec){(void *)at, sizeof(uint64_t)};
+	}
+	got = count ? process_vm_readv(getpid(), to, count, from, count, 0) : 0;
+	for (unsigned int k = 0; got > 0 && k < (size_t)got / sizeof(uint64_t); k++)
+		done[(uint64_t *)to[k].iov_base - words] = true;
+}
+
+/* Those that are elsewhere page by page; ends at the first that can't be read. */
+static void peek_answer_words(struct mt_pager *pager, int swap_fd, const struct mt_wire_peek *ask,
+			      struct mt_wire_peeked *answer)
+{
+	uint64_t words[PEEK_WORDS_MAX];
+	bool done[PEEK_WORDS_MAX] = {false};
+	uint8_t states[PEEK_WORDS_MAX];
+	struct peek_states look = {ask->addr, MT_MIN(ask->count, PEEK_WORDS_MAX), states, 0};
+	struct mt_peek peek;
+	uint32_t i = 0;
+	int rc = 0;
+
+	mt_command(pager, peek_states, &look);
+	if (look.found && !(ask->addr % sizeof(uint64_t)))
+		words_in_place(pager, ask->addr, &look, words, done);
+	else
+		rc = -EFAULT;
+	for (; !rc && i < look.found; i++) {
+		if (done[i])
+			continue;
+		peek.addr = ask->addr + ((uint64_t)i << MT_PAGE_SHIFT);
+		rc = mt_peek_page(pager, swap_fd, &peek);
+		if (rc)
+			break;
+		memcpy(&words[i], peek.page + peek.addr % MT_PAGE_SIZE, sizeof(words[i]));
+	}
+	answer->code = i ? 0 : rc;
+	answer->count = i * (uint32_t)sizeof(uint64_t);
+	memcpy(answer->data, words, answer->count);
+}
+
 /* Pages looked at in a turn; faults are served between turns. */
 #define PEEK_FRAME_BATCH 4096U
 
@@ -244,6 +303,8 @@ void mt_peek_answer(struct mt_pager *pager, int swap_fd, const struct mt_wire_pe
 		mt_command(pager, peek_states, &states);
 		answer->count = states.found;
 		answer->code = states.found ? 0 : -EFAULT;
+	} else if (ask->what == MT_PEEK_WORDS) {
+		peek_answer_words(pager, swap_fd, ask, answer);
 	} else if (ask->what == MT_PEEK_FRAME) {
 		peek_answer_frame(pager, ask, answer);
 	} else {

@@ -220,6 +220,7 @@ struct mt_wire_check {
 enum mt_peek_what {
 	MT_PEEK_BYTES = 1, /* bytes of one page, from wherever it is; nothing is brought in */
 	MT_PEEK_STATES,    /* a byte for each page: enum mt_page_state and heat */
+	MT_PEEK_WORDS,     /* the 8 bytes at addr, and at its like in the pages that follow */
 	MT_PEEK_FRAME,     /* 8 bytes for each page that uses a frame: its host address */
 };
 

@@ -246,6 +246,43 @@ MT_TEST_LIMIT("the pages that share a frame are found, all of them, and named", 
 	live_stop(&d);
 }
 
+/* Words of 64 pages from page @number on, against what they must hold. */
+static void words(uint32_t number, uint32_t offset)
+{
+	json_object *answer =
+		live_ask(&d, "{\"cmd\":\"words\",\"vm\":\"v\",\"addr\":%" PRIu64 ",\"pages\":64}",
+			 (uint64_t)(uintptr_t)memory + (uint64_t)number * PAGE + offset);
+	const char *data = json_object_get_string(json_object_object_get(answer, "data"));
+	uint32_t expected = PAGES - number < 64 ? PAGES - number : 64;
+	uint8_t page[PAGE];
+
+	MT_CHECK_EQ(strlen(data), expected * 16);
+	for (uint32_t i = 0; i < expected; i++) {
+		content(number + i, page);
+		for (unsigned int k = 0; k < 8; k++)
+			if (hex_byte(data + 16 * i + 2 * k) != page[offset + k])
+				MT_FAIL("word at %u of page %u is wrong", offset, number + i);
+	}
+	json_object_put(answer);
+}
+
+MT_TEST_LIMIT("words of many pages at once are what each page holds, wherever it is", 100)
+{
+	unsigned int counts[STATES];
+
+	live_start(&d, "256M");
+	start();
+	live_set(&d, "v", "target_max", "12M");
+	MT_CHECK(live_wait_at_least(&d, "v", "swapped", 1024, 20));
+	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024, 20));
+	census(counts);
+	MT_CHECK(counts[ZERO] && counts[SHARED] && counts[ZIPPED] && counts[SWAPPED]);
+	for (uint32_t i = 0; i < PAGES; i += 251)
+		words(i, i % 512 * 8);
+	words(PAGES - 1, 4088);
+	live_stop(&d);
+}
+
 /* A refusal, with its code. */
 static void refused(const char *what, const char *code, int64_t addr, int count)
 {
@@ -272,6 +309,9 @@ MT_TEST("addresses outside of the guest and senseless sizes are refused")
 	refused("peek", "EINVAL", -1, 8);
 	refused("states", "EFAULT", at + PAGES * (int64_t)PAGE, 8);
 	refused("states", "EINVAL", at, 100000);
+	refused("words", "EFAULT", at + PAGES * (int64_t)PAGE, 8);
+	refused("words", "EFAULT", at + 4, 8);
+	refused("words", "EINVAL", at, 513);
 	live_stop(&d);
 }
 
