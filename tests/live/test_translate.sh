@@ -127,6 +127,24 @@ beyond_the_hole() {
 	wait_until 60 largest_is_above large 400000 && guest_check large
 }
 
+# tables NAME PAE PAGING: a guest with tables of this kind, known in advance (tables32.S).
+tables() {
+	local text
+	"${CC:-cc}" -m32 -c -DPAE="$2" -o "$work/$1.o" "$here/tables32.S" 2>/dev/null &&
+		ld -m elf_i386 -Ttext=0x100000 -o "$work/$1.elf" "$work/$1.o" || { say "no assembler for 32 bits"; return 77; }
+	daemon_answers || daemon_start 1G || return 1
+	rm -f "$work/a.qmp" "$work/b.qmp"
+	"$MEMTIDE_EXE" --socket "$socket" run --name "$1" -- qemu-system-x86_64 -accel tcg -m 64M -nodefaults -display none \
+		-no-reboot -kernel "$work/$1.elf" -qmp "unix:$work/a.qmp,server=on,wait=off" \
+		-qmp "unix:$work/b.qmp,server=on,wait=off" >"$work/$1.log" 2>&1 &
+	guest_pid[$1]=$!
+	guest_managed "$1" || return 1
+	wait_until 20 eval "memtide translate $1 --gva 400000 --qmp $work/b.qmp 2>&1 | grep -q '$3'" || { guest_show "$1"; return 1; }
+	text=$(memtide translate "$1" --gva 401008 --qmp "$work/b.qmp")
+	say "${text//$'\n'/$'\n# '}"
+	"$TRANSLATE_CHECK" "$work/a.qmp" "$socket" "$1" "$work/b.qmp" 1000 && guest_check "$1"
+}
+
 # test_that SENTENCE FUNCTION...
 number=0
 test_that() {
@@ -162,4 +180,8 @@ test_that "five levels and hot-plugged memory translate as QEMU says" plugged_an
 test_that "a process with two roots, five levels deep, is one process" isolated
 next_guest
 test_that "memory above 4 GiB translates as QEMU says" beyond_the_hole
+next_guest
+test_that "tables of 32-bit paging translate as QEMU says" tables short 0 '2 levels'
+next_guest
+test_that "PAE tables translate as QEMU says" tables pae 1 '3 levels'
 echo "1..$number"
