@@ -157,8 +157,10 @@ int guest_mem_page(struct guest_mem *mem, mt_gpa_t gpa, struct guest_page *ret)
 	ret->state = (unsigned int)field_u64(answer, "state");
 	ret->place = field_u64(answer, "place");
 	ret->length = field_u64(answer, "length");
-	ret->machine_pfn =
-		ret->state == GUEST_RESIDENT ? machine_pfn(mem, ret->host_addr) : UINT64_MAX;
+	/* A shared frame may be mapped in the page's place. */
+	ret->machine_pfn = ret->state == GUEST_RESIDENT || ret->state == GUEST_SHARED
+				   ? machine_pfn(mem, ret->host_addr)
+				   : UINT64_MAX;
 	json_object_put(answer);
 	return 0;
 }

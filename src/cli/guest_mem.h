@@ -36,7 +36,8 @@ struct guest_page {
 	unsigned int state;
 	uint64_t place;       /* staging slot, shared frame, zip object, swap slot */
 	uint64_t length;      /* of the zip object */
-	uint64_t machine_pfn; /* of a page in place; UINT64_MAX when the kernel does not tell */
+	uint64_t machine_pfn; /* of what is mapped in its place; UINT64_MAX when the kernel does not
+				 tell */
 };
 
 struct guest_mem {

@@ -91,7 +91,14 @@ static const char *page_text(const struct guest_page *page, char text[static 160
 		snprintf(text, 160, "swapped, slot %" PRIu64, page->place);
 		return text;
 	case GUEST_SHARED:
-		snprintf(text, 160, "shared, frame %" PRIu64 " of its share group", page->place);
+		if (page->machine_pfn == UINT64_MAX)
+			snprintf(text, 160, "shared, frame %" PRIu64 " of its share group",
+				 page->place);
+		else
+			snprintf(text, 160,
+				 "shared, frame %" PRIu64
+				 " of its share group, machine frame 0x%" PRIx64 " to be read",
+				 page->place, page->machine_pfn);
 		return text;
 	case GUEST_UNTOUCHED:
 		return "never touched: zeros";
