@@ -197,3 +197,54 @@ int qmp_host_address(struct qmp *qmp, mt_gpa_t gpa, uint64_t *ret, struct mt_err
 	json_object_put(answer);
 	return rc;
 }
+
+/*
+ * The lines of the processors' view in "info mtree -f":
+ *
+ *	FlatView #1
+ *	 AS "memory", root: system
+ *	 ...
+ *	  0000000000000000-000000000009ffff (prio 0, ram): pc.ram
+ */
+static int read_view(const char *text, struct qmp_range *ret, unsigned int *ret_count,
+		     struct mt_err *err)
+{
+	bool ours = false;
+
+	*ret_count = 0;
+	for (; text; text = strchr(text, '\n'), text = text ? text + 1 : NULL) {
+		uint64_t first, last;
+		char kind[8];
+
+		if (!strncmp(text, "FlatView", 8)) {
+			if (ours)
+				break;
+		} else if (!strncmp(text, " AS \"memory\",", 13)) {
+			ours = true;
+		} else if (ours && sscanf(text, " %" SCNx64 "-%" SCNx64 " (prio %*d, %7[a-z/]",
+					  &first, &last, kind) == 3) {
+			if (!strcmp(kind, "i/o") || last < first)
+				continue;
+			if (*ret_count == QMP_RANGES_MAX)
+				return mt_err_set(err, -E2BIG,
+						  "QEMU has memory in too many pieces");
+			ret[(*ret_count)++] = (struct qmp_range){first, last - first + 1};
+		}
+	}
+	return ours ? 0
+		    : mt_err_set(err, -EPROTO,
+				 "QEMU does not tell where its memory is; give "
+				 "--below-4g");
+}
+
+int qmp_memory(struct qmp *qmp, struct qmp_range *ret, unsigned int *ret_count, struct mt_err *err)
+{
+	struct json_object *answer = NULL;
+	const char *text;
+	int rc = qmp_human(qmp, 0, "info mtree -f", &answer, &text, err);
+
+	if (!rc)
+		rc = read_view(text, ret, ret_count, err);
+	json_object_put(answer);
+	return rc;
+}

@@ -10,10 +10,17 @@
 #include "base/err.h"
 #include "mmu/walk.h"
 
+#define QMP_RANGES_MAX 512u
+
 struct qmp {
 	int fd;
 	size_t used;
-	char line[1 << 16];
+	char line[1 << 20]; /* a map of all buses' memory may be long */
+};
+
+/* Guest physical memory of one kind, in one piece. */
+struct qmp_range {
+	uint64_t gpa, bytes;
 };
 
 /** qmp_open() - connect to the QMP server on the unix socket @path. Return: 0 or -errno */
@@ -27,5 +34,14 @@ MT_MUST_CHECK int qmp_registers(struct qmp *qmp, unsigned int cpu, struct mt_reg
 /** qmp_host_address() - where QEMU has this byte of RAM. Return: 0; -ENXIO: no RAM there; -errno */
 MT_MUST_CHECK int qmp_host_address(struct qmp *qmp, mt_gpa_t gpa, uint64_t *ret,
 				   struct mt_err *err);
+
+/**
+ * qmp_memory() - what the processors see at which address, devices left out, in order of addresses
+ * @ret: room for QMP_RANGES_MAX
+ *
+ * Return: 0 or -errno
+ */
+MT_MUST_CHECK int qmp_memory(struct qmp *qmp, struct qmp_range *ret, unsigned int *ret_count,
+			     struct mt_err *err);
 
 #endif

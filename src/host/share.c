@@ -204,6 +204,11 @@ uint64_t mt_share_vm_used(const struct mt_vmrec *vm)
 	return vm->share_group ? mt_share_used(vm->sharer) : 0;
 }
 
+uint32_t mt_share_vm_uses(const struct mt_vmrec *vm, mt_frame_t frame)
+{
+	return vm->share_group ? mt_share_uses(vm->sharer, frame) : 0;
+}
+
 /*
  * All of a VM's memory in Mem.ShareScanTime, within Mem.ShareRateMax; and all VMs together within
  * what Mem.ShareScanGHz allows this host, each by its size.

@@ -533,6 +533,11 @@ uint64_t mt_share_used(const struct mt_share_member *member)
 	return member->used;
 }
 
+uint32_t mt_share_uses(const struct mt_share_member *member, mt_frame_t frame)
+{
+	return frame.n < member->uses_room ? member->uses[frame.n] : 0;
+}
+
 uint64_t mt_share_charge(const struct mt_share_table *table, const struct mt_share_member *member)
 {
 	double charge = 0;

@@ -138,6 +138,9 @@ uint32_t mt_share_high(const struct mt_share_table *table);
 /** mt_share_used() - guest pages of the member that use frames */
 uint64_t mt_share_used(const struct mt_share_member *member);
 
+/** mt_share_uses() - guest pages of the member that use @frame; 0 for one that is none */
+uint32_t mt_share_uses(const struct mt_share_member *member, mt_frame_t frame);
+
 /** mt_share_charge() - frames the member pays for, each divided among its users; O(frames) */
 uint64_t mt_share_charge(const struct mt_share_table *table, const struct mt_share_member *member);
 

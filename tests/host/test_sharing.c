@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <xxhash.h>
 
 #define HOST         "{\"cmd\":\"host\"}"
@@ -29,6 +30,16 @@ static uint64_t fill(unsigned int value)
 	return XXH3_64bits(page, sizeof(page));
 }
 
+/* Says @hello and adds 64 MiB. */
+static void join_with(struct peer *peer, union mt_wire_msg *hello)
+{
+	MT_CHECK_EQ(peer_hello_msg(peer, hello), 0);
+	MT_CHECK_EQ(peer_region(peer, 64 * MIB), 0);
+	peer_drain(peer, 50);
+	MT_CHECK_EQ(peer->share_start, MT_SHARE_START_FRESH);
+	MT_CHECK(peer->frames_fd >= 0);
+}
+
 /* Says hello as a VM of @group with 64 MiB. */
 static void join(const struct rig *rig, struct peer *peer, const char *name, const char *group)
 {
@@ -38,11 +49,23 @@ static void join(const struct rig *rig, struct peer *peer, const char *name, con
 	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
 	snprintf(hello.hello.name, sizeof(hello.hello.name), "%s", name);
 	snprintf(hello.hello.share_group, sizeof(hello.hello.share_group), "%s", group);
-	MT_CHECK_EQ(peer_hello_msg(peer, &hello), 0);
-	MT_CHECK_EQ(peer_region(peer, 64 * MIB), 0);
-	peer_drain(peer, 50);
-	MT_CHECK_EQ(peer->share_start, MT_SHARE_START_FRESH);
-	MT_CHECK(peer->frames_fd >= 0);
+	join_with(peer, &hello);
+}
+
+/* The same as a user who needs a token. */
+static void join_token(const struct rig *rig, struct peer *peer, int ctl, const char *name,
+		       const char *group)
+{
+	union mt_wire_msg hello;
+	char request[256];
+
+	snprintf(request, sizeof(request),
+		 "{\"cmd\":\"vm_create\",\"name\":\"%s\",\"share_group\":\"%s\"}", name, group);
+	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
+	snprintf(hello.hello.token, sizeof(hello.hello.token), "%s",
+		 ctl_string(ctl, request, NULL, "token"));
+	peer_connect(rig, peer);
+	join_with(peer, &hello);
 }
 
 /* The answer for one page; MT_WIRE_SHARE_NONE - 100 when the daemon hangs up. */
@@ -152,6 +175,87 @@ MT_TEST("two equal pages of a group become one frame with their content, and a t
 	release(&a, frame);
 	MT_CHECK(frames_become(ctl, 0));
 	MT_CHECK_EQ(blocks(&a), 0);
+	rig_stop(&rig);
+}
+
+/* How many pages of @vm use the frame, by the daemon's answer; -1: it is not named. */
+static int64_t sharer(struct json_object *answer, const char *vm)
+{
+	struct json_object *list = json_object_object_get(answer, "sharers");
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *one = json_object_array_get_idx(list, i);
+
+		if (!strcmp(json_object_get_string(json_object_object_get(one, "vm")), vm))
+			return json_object_get_int64(json_object_object_get(one, "pages"));
+	}
+	return -1;
+}
+
+/* The answer to "sharers"; the caller puts it. */
+static struct json_object *sharers(int ctl, const char *vm, uint32_t frame)
+{
+	char request[128];
+
+	snprintf(request, sizeof(request), "{\"cmd\":\"sharers\",\"vm\":\"%s\",\"frame\":%u}", vm,
+		 frame);
+	ctl_send(ctl, request);
+	return ctl_line(ctl, 2000);
+}
+
+MT_TEST("who uses a frame is told to who may know it: VMs of the group, each with its pages")
+{
+	struct rig rig;
+	struct peer a, b, c;
+	struct json_object *answer;
+	uint32_t frame;
+	int ctl, status = 0;
+	pid_t pid;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	join(&rig, &a, "a", "g");
+	join(&rig, &b, "b", "g");
+	join(&rig, &c, "c", "h");
+	frame = share(&a, &b, 5, 1);
+	MT_CHECK_EQ(offer(&a, 5, fill(1)), frame);
+	MT_CHECK_EQ(offer(&a, 6, fill(1)), frame);
+	answer = sharers(ctl, "b", frame);
+	MT_CHECK_EQ(json_object_array_length(json_object_object_get(answer, "sharers")), 2);
+	MT_CHECK_EQ(sharer(answer, "a"), 2);
+	MT_CHECK_EQ(sharer(answer, "b"), 1);
+	json_object_put(answer);
+	/* the same number in another group is another frame */
+	answer = sharers(ctl, "c", frame);
+	MT_CHECK_EQ(json_object_array_length(json_object_object_get(answer, "sharers")), 0);
+	json_object_put(answer);
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"sharers\",\"vm\":\"a\",\"frame\":-1}"), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"sharers\",\"vm\":\"a\",\"frame\":16777216}"),
+		     "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"sharers\",\"vm\":\"a\"}"), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"frame_pages\",\"vm\":\"a\"}"), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"frame_pages\",\"vm\":\"x\",\"frame\":1}"), "ENOENT");
+	/* another user, whose VM is in the group too, hears of his own alone */
+	MT_CHECK_EQ(chmod(rig.dir, 0755), 0);
+	MT_CHECK_EQ(chmod(rig.vm_socket, 0666), 0);
+	MT_CHECK_EQ(chmod(rig.socket, 0666), 0);
+	pid = fork();
+	MT_CHECK(pid >= 0);
+	if (!pid) {
+		struct peer mine;
+
+		MT_CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+		ctl = ctl_open(&rig);
+		join_token(&rig, &mine, ctl, "mine", "g");
+		MT_CHECK_EQ(offer(&mine, 9, fill(1)), frame);
+		answer = sharers(ctl, "mine", frame);
+		MT_CHECK_EQ(json_object_array_length(json_object_object_get(answer, "sharers")), 1);
+		MT_CHECK_EQ(sharer(answer, "mine"), 1);
+		_exit(0);
+	}
+	MT_CHECK_EQ(waitpid(pid, &status, 0), pid);
+	MT_CHECK_EQ(status, 0);
 	rig_stop(&rig);
 }
 
