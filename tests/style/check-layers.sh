@@ -134,6 +134,8 @@ rule "sys includes only base, sys and the interfaces that monitor declares" \
 	includes sys '(base|sys)/|monitor/(mem_ops|swap_io)\.h'
 rule "host includes nothing of monitor, preload and cli" includes host '(base|wire|policy|sys|host)/'
 rule "cli includes nothing of monitor, preload and host" includes cli '(base|wire|sys|sim|mmu|lab|cli)/'
+rule "libvirt includes base, sys, libvirt, and of cli only the daemon's client" \
+	includes libvirt '(base|sys|libvirt)/|cli/client\.h'
 rule "sim includes only base, policy and sim" includes sim '(base|policy|sim)/'
 rule "preload includes nothing of host, policy and cli" includes preload '(base|wire|monitor|sys|preload|memtide)/'
 rule "policy makes no system calls and knows no clock and no threads" \
