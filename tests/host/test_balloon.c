@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define CREATE_NEW "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp_new\":true}"
 #define SHOW       "{\"cmd\":\"show\",\"vm\":\"web\"}"
@@ -374,6 +375,99 @@ MT_TEST("a guest that restarts is let go, and driven again when its driver repor
 	MT_CHECK_EQ(stage_ballooned_mib(&stage), 0);
 	stage.silent = false;
 	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	rig_stop(&stage.rig);
+}
+
+static const char *ask_qmp(int ctl, pid_t pid, const char *path)
+{
+	char line[300];
+
+	snprintf(line, sizeof(line), "{\"cmd\":\"qmp\",\"vm\":\"web\",\"pid\":%d,\"path\":\"%s\"}",
+		 (int)pid, path);
+	return ctl_code(ctl, line);
+}
+
+/* In a process of its own: may it serve QMP for "web"? Return: the code of the refusal. */
+static const char *other_asks_qmp(const struct rig *rig, pid_t pid, uid_t uid)
+{
+	static char code[32];
+	int out[2], status = 0;
+	pid_t child;
+
+	MT_CHECK(!pipe(out));
+	MT_CHECK(!chmod(rig->dir, 0755) && !chmod(rig->socket, 0666));
+	child = fork();
+	if (!child) {
+		if (uid && setresuid(uid, uid, uid))
+			_exit(1);
+		snprintf(code, sizeof(code), "%s", ask_qmp(ctl_open(rig), pid, "/nowhere/qmp"));
+		_exit(write(out[1], code, sizeof(code)) != sizeof(code));
+	}
+	MT_CHECK_EQ(read(out[0], code, sizeof(code)), sizeof(code));
+	MT_CHECK(waitpid(child, &status, 0) == child && !status);
+	close(out[0]);
+	close(out[1]);
+	return code;
+}
+
+MT_TEST("who may do everything can serve QMP for a VMM, and the balloon is driven through him")
+{
+	struct stage stage = {.used_mib = 400, .usable_mib = 300};
+	char path[120];
+	pid_t pid = getpid();
+
+	rig_make(&stage.rig);
+	rig_start(&stage.rig, "1G", FAST);
+	snprintf(path, sizeof(path), "%s/line", stage.rig.dir);
+	fake_qmp_start(&stage.fake, path, 7);
+	stage.fake.last_update_s = 1700000000;
+	stage.ctl = ctl_open(&stage.rig);
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, path), "ENOENT");
+	peer_join(&stage.rig, &stage.peer, "web");
+	MT_CHECK_EQ(peer_region(&stage.peer, STAGE_MIB * MIB), 0);
+	MT_CHECK(stage_word_is(&stage, "balloon", "none"));
+	/* a name is given anew: the process counts */
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid + 1, path), "ESRCH");
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, "relative"), "EINVAL");
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, path), "");
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	MT_CHECK_STR(other_asks_qmp(&stage.rig, pid, 0), "EEXIST");
+	if (!geteuid())
+		MT_CHECK_STR(other_asks_qmp(&stage.rig, pid, 65534), "ENOENT");
+	/* he comes again; what the balloon holds is found, not let go */
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, path), "");
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	MT_CHECK(stage_ballooned_mib(&stage) >= 200);
+	/* and when he is gone, another may */
+	close(stage.ctl);
+	MT_CHECK_STR(other_asks_qmp(&stage.rig, pid, 0), "");
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("nobody serves QMP for a VM that has a socket of its own, and a new daemon asks anew")
+{
+	struct stage stage;
+	char path[120];
+
+	stage_start(&stage, "1G", FAST);
+	snprintf(path, sizeof(path), "%s/line", stage.rig.dir);
+	MT_CHECK_STR(ask_qmp(stage.ctl, getpid(), path), "EEXIST");
+	rig_stop(&stage.rig);
+
+	rig_make(&stage.rig);
+	rig_start(&stage.rig, "1G", FAST);
+	stage.ctl = ctl_open(&stage.rig);
+	peer_join(&stage.rig, &stage.peer, "web");
+	MT_CHECK_EQ(peer_region(&stage.peer, STAGE_MIB * MIB), 0);
+	MT_CHECK_STR(ask_qmp(stage.ctl, getpid(), "/nowhere/qmp"), "");
+	MT_CHECK(stage_word_is(&stage, "qmp", "/nowhere/qmp"));
+	rig_stop(&stage.rig);
+	rig_start(&stage.rig, "1G", FAST);
+	stage.ctl = ctl_open(&stage.rig);
+	MT_CHECK_EQ(ctl_number(stage.ctl, SHOW, "vm", "pid"), getpid());
+	MT_CHECK(stage_word_is(&stage, "qmp", ""));
 	rig_stop(&stage.rig);
 }
 

@@ -182,6 +182,8 @@ static void stranger_has_his_own(const struct rig *rig)
 		ctl_code(ctl, "{\"cmd\":\"vm_create\",\"name\":\"greedy\",\"shares\":\"high\"}"),
 		"EPERM");
 	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"vm_create\",\"name\":\"roots\"}"), "EEXIST");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"qmp\",\"vm\":\"mine\",\"pid\":0,\"path\":\"/x\"}"),
+		     "EPERM");
 }
 
 /* Neither the list nor the events tell of others' VMs. */
