@@ -11,6 +11,7 @@
  * within bounds.
  */
 #include "host/qmp.h"
+#include "sys/local_path.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -401,11 +402,12 @@ static bool qmp_peer_right(struct mt_qmp *qmp)
 
 static void qmp_connect(struct mt_qmp *qmp)
 {
+	struct mt_err err = {0};
 	/* unix sockets connect at once or, with the other side's queue full, not */
-	int fd = mt_sock_connect(qmp->path, SOCK_STREAM | SOCK_NONBLOCK, NULL);
+	int fd = mt_local_connect(qmp->path, SOCK_STREAM, &err);
 
 	if (fd < 0) {
-		qmp_fault(qmp, "'%s': %s", qmp->path, strerror(-fd));
+		qmp_fault(qmp, "%s", err.msg);
 		return;
 	}
 	qmp->fd = fd;

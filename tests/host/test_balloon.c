@@ -6,26 +6,39 @@
 #include "common/mt_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#define CREATE_AS  "{\"cmd\":\"vm_create\",\"name\":\"%s\",\"qmp_new\":true}"
 #define CREATE_NEW "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp_new\":true}"
 #define SHOW       "{\"cmd\":\"show\",\"vm\":\"web\"}"
 #define FAST       "qmp_retry_ms = 2\nqmp_timeout_ms = 400\nballoon_poll_ms = 50\n"
 
-/* Takes the name "web". Return: the token; @ret_path: the QMP socket's path. Static buffer. */
-static const char *create_new(int ctl, char ret_path[static 100])
+/* Takes the name. Return: the token; @ret_path: the QMP socket's path. Static buffer. */
+static const char *create_new_as(int ctl, const char *name, char ret_path[static 100])
 {
 	static char token[64];
-	struct json_object *answer = ctl_ask(ctl, CREATE_NEW);
-	const char *path = json_object_get_string(json_object_object_get(answer, "qmp"));
+	struct json_object *answer;
+	char line[100];
+	const char *path;
 
+	snprintf(line, sizeof(line), CREATE_AS, name);
+	answer = ctl_ask(ctl, line);
+	path = json_object_get_string(json_object_object_get(answer, "qmp"));
 	MT_CHECK(path && strlen(path) < 100);
 	snprintf(ret_path, 100, "%s", path);
 	snprintf(token, sizeof(token), "%s",
 		 json_object_get_string(json_object_object_get(answer, "token")));
 	json_object_put(answer);
 	return token;
+}
+
+static const char *create_new(int ctl, char ret_path[static 100])
+{
+	return create_new_as(ctl, "web", ret_path);
 }
 
 /* The directory of a socket. */
@@ -444,6 +457,65 @@ MT_TEST("who may do everything can serve QMP for a VMM, and the balloon is drive
 	close(stage.ctl);
 	MT_CHECK_STR(other_asks_qmp(&stage.rig, pid, 0), "");
 	rig_stop(&stage.rig);
+}
+
+/* A file system whose server never answers, in mounts of the test's own. Return: its device */
+static int mount_silence(const char *at)
+{
+	char options[100];
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other",
+		 fd);
+	if (fd < 0 || mount("silence", at, "fuse", 0, options))
+		MT_SKIP("needs FUSE");
+	return fd;
+}
+
+MT_TEST("a QMP socket, or directory, on a file system that never answers keeps nobody waiting")
+{
+	struct json_object *answer;
+	union mt_wire_msg hello;
+	struct peer peer, other;
+	char line[200], path[100];
+	struct rig rig;
+	int ctl, device;
+
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		MT_SKIP("needs the right to mount");
+	rig_make(&rig);
+	snprintf(path, sizeof(path), "%s/silence", rig.dir);
+	MT_CHECK(!mkdir(path, 0755));
+	device = mount_silence(path);
+	rig_start(&rig, "256M", FAST);
+	ctl = ctl_open(&rig);
+	snprintf(line, sizeof(line), "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"%s/qmp\"}",
+		 path);
+	answer = ctl_ask(ctl, line);
+	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
+	snprintf(hello.hello.token, sizeof(hello.hello.token), "%s",
+		 json_object_get_string(json_object_object_get(answer, "token")));
+	json_object_put(answer);
+	snprintf(hello.hello.name, sizeof(hello.hello.name), "web");
+	peer_connect(&rig, &peer);
+	MT_CHECK_EQ(peer_hello_msg(&peer, &hello), 0);
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	MT_CHECK(ctl_event_seen(ctl, "web", "could keep us waiting"));
+	MT_CHECK_STR(ctl_string(ctl, SHOW, "vm", "balloon"), "unreachable");
+	peer_join(&rig, &other, "other");
+	MT_CHECK_EQ(peer_region(&other, 64 * MIB), 0);
+	/* a user mounts it over the directory that he was given */
+	create_new_as(ctl, "db", path);
+	MT_CHECK(!mount("none", dir_of(path), "tmpfs", 0, NULL));
+	close(device);
+	device = mount_silence(dir_of(path));
+	close(ctl);
+	ctl = ctl_open(&rig);
+	MT_CHECK(ctl_event_seen(ctl, "db", "is free again"));
+	umount2(dir_of(path), MNT_DETACH);
+	umount2(dir_of(path), MNT_DETACH);
+	close(device);
+	rig_stop(&rig);
 }
 
 MT_TEST("nobody serves QMP for a VM that has a socket of its own, and a new daemon asks anew")
