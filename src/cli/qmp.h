@@ -9,11 +9,14 @@
 
 #include "base/err.h"
 #include "mmu/walk.h"
+#include "qmp/message.h"
 
 struct qmp {
 	int fd;
-	size_t used;
-	char line[1 << 16];
+	struct mt_qmp_reader reader;
+	const char *at; /* not taken in yet, in bytes */
+	size_t left;
+	char bytes[4096];
 };
 
 /** qmp_open() - connect to the QMP server on the unix socket @path. Return: 0 or -errno */

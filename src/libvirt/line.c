@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * line.c - accept, read lines, ask, answer; see line.h
+ * line.c - accept, read commands, ask, answer; see line.h
  *
  * The line belongs to its thread, which frees it; whoever made it only sets an end. Both, and the
  * thread that brings libvirt's events, write to the connection, under the lock and without waiting:
@@ -9,6 +9,7 @@
 #include "libvirt/line.h"
 #include "base/cleanup.h"
 #include "libvirt/domain.h"
+#include "qmp/message.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -23,8 +24,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Longest command taken in. */
-#define LINE_COMMAND_MAX 16384
+#define LINE_READ_BYTES 4096
 
 struct lv_line {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -36,8 +36,7 @@ struct lv_line {
 	pthread_mutex_t lock;
 	int fd;       /* [lock] who is connected; -1 */
 	bool greeted; /* [lock] it has negotiated, so that events make sense */
-	char in[LINE_COMMAND_MAX];
-	size_t used;
+	struct mt_qmp_reader reader;
 };
 
 static void line_free(struct lv_line *line)
@@ -48,6 +47,7 @@ static void line_free(struct lv_line *line)
 		close(line->wake_fd);
 	if (line->domain)
 		virDomainFree(line->domain);
+	mt_qmp_reader_fini(&line->reader);
 	pthread_mutex_destroy(&line->lock);
 	free(line);
 }
@@ -56,8 +56,7 @@ static void line_free(struct lv_line *line)
 static void line_say(struct lv_line *line, struct json_object *object)
 {
 	size_t length = 0;
-	const char *text = json_object_to_json_string_length(
-		object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
+	const char *text = mt_qmp_text(object, &length);
 	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)text, .iov_len = length},
 			       {.iov_base = (void *)(uintptr_t) "\n", .iov_len = 1}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
@@ -113,28 +112,23 @@ static void line_command(struct lv_line *line, struct json_object *object)
 	}
 }
 
-/* Carries out the complete lines that are there. Return: false for what is no command. */
-static bool line_commands(struct lv_line *line)
+/* Carries out the commands that are complete. Return: false for what is no command. */
+static bool line_commands(struct lv_line *line, const char *bytes, size_t count)
 {
-	char *end;
+	while (count) {
+		struct json_object *object = NULL;
+		int rc = mt_qmp_read(&line->reader, &bytes, &count, &object, NULL);
+		bool good = json_object_is_type(object, json_type_object);
 
-	while ((end = memchr(line->in, '\n', line->used))) {
-		struct json_object *object;
-		size_t eaten = (size_t)(end - line->in) + 1;
-		bool good;
-
-		*end = '\0';
-		object = json_tokener_parse(line->in);
-		line->used -= eaten;
-		memmove(line->in, line->in + eaten, line->used);
-		good = json_object_is_type(object, json_type_object);
-		if (good)
+		if (!rc)
+			return true;
+		if (rc > 0 && good)
 			line_command(line, object);
 		json_object_put(object);
-		if (!good || atomic_load(&line->end))
+		if (rc < 0 || !good || atomic_load(&line->end))
 			return false;
 	}
-	return line->used < sizeof(line->in);
+	return true;
 }
 
 /* Waits for @fd. Return: false at the end. */
@@ -151,18 +145,16 @@ static bool line_wait(const struct lv_line *line, int fd)
 
 static void line_serve(struct lv_line *line, int fd)
 {
+	char bytes[LINE_READ_BYTES];
 	ssize_t got;
 
-	line->used = 0;
+	mt_qmp_reader_reset(&line->reader);
 	line_greet(line);
 	while (line_wait(line, fd)) {
-		got = recv(fd, line->in + line->used, sizeof(line->in) - line->used, MSG_DONTWAIT);
+		got = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 		if (got < 0 && (errno == EAGAIN || errno == EINTR))
 			continue;
-		if (got <= 0)
-			return;
-		line->used += (size_t)got;
-		if (!line_commands(line))
+		if (got <= 0 || !line_commands(line, bytes, (size_t)got))
 			return;
 	}
 }
@@ -220,7 +212,8 @@ struct lv_line *lv_line_new(const char *path, virDomainPtr domain, struct mt_err
 {
 	struct lv_line *line = calloc(1, sizeof(*line));
 
-	if (!line) {
+	if (!line || mt_qmp_reader_init(&line->reader)) {
+		free(line);
 		mt_err_set(err, -ENOMEM, "no memory for a domain");
 		return NULL;
 	}
