@@ -135,6 +135,7 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 	int rc;
 
 	mt_discards_init(&pager->discards);
+	mt_share_map_init(pager);
 	mt_commands_init(&pager->commands);
 	pager->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pager->event_fd < 0)
@@ -214,6 +215,8 @@ static void pager_publish(struct mt_pager *pager)
 		pager_put(pager, MT_C_HELD_MAX, held);
 	pager_put(pager, MT_C_MENDED,
 		  atomic_load_explicit(&pager->mends.mended, memory_order_relaxed));
+	pager_put(pager, MT_C_SHARE_MAPPED, pager->share.mapped_pages);
+	pager_put(pager, MT_C_SHARE_MAPS, pager->share.maps);
 	pager_put(pager, MT_C_SWAP_SLOTS, pager->slots ? mt_slots_capacity(pager->slots) : 0);
 }
 
@@ -273,6 +276,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 	pager->settling = pager->settling && mt_room_held_pages(pager) > mt_room_grant_pages(pager);
 	mt_nursery_update(pager);
 	mt_staging_flush(&pager->staging);
+	mt_share_count_maps(pager);
 	pager_publish(pager);
 	/* Last: who sees that grant was returned sees that the memory it was for is no longer held.
 	 */

@@ -78,6 +78,7 @@ static struct sim_config pick_config(uint64_t seed)
 	config.all_shrinks = chance(&r, 10);
 	pick_troubles(&config, &r);
 	config.alike = chance(&r, 50) ? pick(&r, 5, 400) : 0;
+	config.maps_max = chance(&r, 30) ? pick(&r, 1, 30) : 0;
 	return config;
 }
 
