@@ -31,7 +31,8 @@ struct lv_broker {
 	const char *dir, *pid_dir;
 	int reboot_id, balloon_id; /* callbacks; -1: none */
 	pthread_mutex_t lock;
-	struct pair *pairs; /* [lock] */
+	struct pair *pairs;        /* [lock] */
+	char said[MT_ERR_MSG_MAX]; /* what went wrong last: said once, not at every scan */
 };
 
 /* A domain that is running, and its process. */
@@ -207,8 +208,10 @@ static void broker_add(struct lv_broker *broker, virDomainPtr domain, const char
 	if (pair && pair->line)
 		rc = broker_tell(vm, pid, path, client, &err);
 	if (rc) {
-		fprintf(stderr, "memtide-libvirt: VM '%s', domain '%s': %s\n", vm,
-			virDomainGetName(domain), err.msg);
+		if (strcmp(broker->said, err.msg))
+			fprintf(stderr, "memtide-libvirt: VM '%s', domain '%s': %s\n", vm,
+				virDomainGetName(domain), err.msg);
+		snprintf(broker->said, sizeof(broker->said), "%s", err.msg);
 		if (pair)
 			lv_line_end(pair->line);
 		free(pair);

@@ -168,7 +168,7 @@ static int main_try(const struct options *o, struct lv_broker *broker, bool *ret
 
 static int main_run(const struct options *o)
 {
-	char said[sizeof(((struct mt_err *)0)->msg)] = "", dir[PATH_MAX];
+	char said[MT_ERR_MSG_MAX] = "", dir[PATH_MAX];
 	struct lv_broker *broker;
 	struct mt_err err = {0};
 	unsigned int failed = 0;
