@@ -140,7 +140,7 @@ run_once() {
 	wait_until 500 said 'BENCH-TIME end' || return 1
 	cpu=$(awk -v a="$cpu" -v b="$(cpu_of "$pid")" 'BEGIN { print b - a }')
 	all=$(awk -v a="$all" -v b="$(busy)" -v own="$cpu" -v from="$from" -v to="$(date +%s.%N)" -v cores="$(nproc)" \
-		'BEGIN { others = b - a - own; print others > 0 ? others / (to - from) / cores * 100 : 0 }')
+		'BEGIN { others = b - a - own; if (others < 0) others = 0; print others / (to - from) / cores * 100 }')
 	tr -d '\r' <"$work/g.serial" | awk -v cpu="$cpu" -v others="$all" '
 		/^BENCH-TIME/ { at[$2] = $3; read[$2] = $4 }
 		END { printf "%.2f %.2f %.0f %.0f\n", cpu, at["end"] - at["begin"], (read["end"] - read["begin"]) / 2048, others }'
