@@ -105,7 +105,7 @@ ksm_pages=$(($(cat $ksm/pages_sharing) + $(cat $ksm/pages_shared)))
 awk -v op="$our_pages" -v on="$our_ns" -v kp="$ksm_pages" -v kn="$ksm_ns" 'BEGIN { OFS = "\t"
 	kp = kp ? kp : 1; op = op ? op : 1
 	print "ksm-pages", "pages shared in 60 s at equal processor time", "pages", ">= " 3 * kp, int(op),
-		"KSM " kp " pages, " int(kn / 1e6) " ms; ours " int(on / 1e6) " ms", op >= 3 * kp ? "ok" : "short"
+		"KSM " kp " pages, " int(kn / 1e6) " ms; ours " int(on / 1e6) " ms", (op >= 3 * kp ? "ok" : "short")
 	o = on / op / 1e3; k = kn / kp / 1e3
 	print "ksm-cpu", "processor time for a shared page", "us", sprintf("<= %.2f", k / 3), sprintf("%.2f", o),
-		sprintf("KSM %.2f", k), o <= k / 3 ? "ok" : "short" }' >>"${BENCH_ROWS:-/dev/stdout}"
+		sprintf("KSM %.2f", k), (o <= k / 3 ? "ok" : "short") }' >>"${BENCH_ROWS:-/dev/stdout}"
