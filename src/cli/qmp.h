@@ -9,13 +9,16 @@
 
 #include "base/err.h"
 #include "mmu/walk.h"
+#include "qmp/message.h"
 
 #define QMP_RANGES_MAX 512u
 
 struct qmp {
 	int fd;
-	size_t used;
-	char line[1 << 20]; /* a map of all buses' memory may be long */
+	struct mt_qmp_reader reader;
+	const char *at; /* not taken in yet, in bytes */
+	size_t left;
+	char bytes[4096];
 };
 
 /* Guest physical memory of one kind, in one piece. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* control_api.c - a table of commands and their functions; see control_api.h */
 #include "host/control_api.h"
+#include "host/control_qmp.h"
 #include "host/json_out.h"
 #include "host/monitor_link.h"
 #include "host/qmp_dir.h"
@@ -134,35 +135,6 @@ static int control_vm_settings(const struct mt_server *server, struct json_objec
 	return 0;
 }
 
-/*
- * QMP comes by a socket that is there ("qmp") or one to be made ("qmp_new"). Without a directory
- * for it a VM runs all the same.
- */
-static int control_vm_qmp(struct mt_client *client, struct json_object *request,
-			  char ret_path[static MT_QMP_PATH_MAX], struct json_object *answer,
-			  struct mt_err *err)
-{
-	struct json_object *fresh = NULL;
-	struct mt_err why = {0};
-	const char *path;
-	int rc = mt_control_text(request, "qmp", &path, err);
-
-	if (!rc && path && path[0]) {
-		rc = mt_qmp_path_check(path, err);
-		if (!rc)
-			snprintf(ret_path, MT_QMP_PATH_MAX, "%s", path);
-	}
-	if (rc || ret_path[0] || !json_object_object_get_ex(request, "qmp_new", &fresh) ||
-	    !json_object_get_boolean(fresh))
-		return rc;
-	if (mt_qmp_dir_make(client->server, client->uid, ret_path, &why)) {
-		ret_path[0] = '\0';
-		json_object_object_add(answer, "qmp_why", json_object_new_string(why.msg));
-	}
-	json_object_object_add(answer, "qmp", json_object_new_string(ret_path));
-	return 0;
-}
-
 static int control_vm_create(struct mt_client *client, struct json_object *request,
 			     struct json_object *answer, struct mt_err *err)
 {
@@ -176,11 +148,11 @@ static int control_vm_create(struct mt_client *client, struct json_object *reque
 	if (!rc)
 		rc = control_vm_settings(server, request, &settings, err);
 	if (!rc)
-		rc = mt_rights_create(client, &settings, err);
+		rc = mt_rights_create(server, client->uid, &settings, err);
 	if (!rc)
 		rc = mt_random_token(token, err);
 	if (!rc)
-		rc = control_vm_qmp(client, request, qmp_path, answer, err);
+		rc = mt_control_qmp_new(client, request, qmp_path, answer, err);
 	if (rc)
 		return rc;
 	rc = mt_registry_add(server, name ? name : "", &settings, &vm, err);
@@ -196,6 +168,17 @@ static int control_vm_create(struct mt_client *client, struct json_object *reque
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "created; waiting for its VMM");
 	json_object_object_add(answer, "token", json_object_new_string(token));
 	return 0;
+}
+
+/* Somebody serves QMP for a VM's VMM. */
+static int control_qmp(struct mt_client *client, struct json_object *request,
+		       struct json_object *answer, struct mt_err *err)
+{
+	struct mt_vmrec *vm = NULL;
+	int rc = control_find_vm(client, request, &vm, err);
+
+	(void)answer;
+	return rc ? rc : mt_control_qmp_for(client, vm, request, err);
 }
 
 static struct json_object *control_vms(const struct mt_client *client)
@@ -446,6 +429,7 @@ static const struct {
 	{"states", control_states},
 	{"sharers", control_sharers},
 	{"frame_pages", control_frame_pages},
+	{"qmp", control_qmp},
 };
 
 static int control_run(struct mt_client *client, struct json_object *request,

@@ -39,11 +39,6 @@ void mt_monitor_send_settings_all(const struct mt_server *server)
 static int hello_settings(const struct mt_link *link, const struct mt_wire_hello *hello,
 			  struct mt_vm_settings *ret, struct mt_err *err)
 {
-	if (!mt_rights_all(link->uid))
-		return mt_err_set(
-			err, -EPERM,
-			"user %u may not register a VM by itself; start it with 'memtide run'",
-			(unsigned int)link->uid);
 	*ret = (struct mt_vm_settings){.reservation_bytes = hello->reservation_bytes,
 				       .limit_bytes = hello->limit_bytes,
 				       .shares = hello->shares,
@@ -52,7 +47,7 @@ static int hello_settings(const struct mt_link *link, const struct mt_wire_hello
 	if (hello->share_group[0] && !mt_wire_name_ok(hello->share_group))
 		return mt_err_set(err, -EINVAL, "the share group's name is not one");
 	snprintf(ret->share_group, sizeof(ret->share_group), "%s", hello->share_group);
-	return 0;
+	return mt_rights_create(link->server, link->uid, ret, err);
 }
 
 /* First time: by token, or with settings of its own. */
@@ -105,8 +100,16 @@ static int hello_unrecorded(struct mt_link *link, const struct mt_wire_hello *he
 					  .target_max_pages = MT_POLICY_NO_LIMIT};
 	struct mt_server *server = link->server;
 	struct mt_vm_settings settings;
-	int rc = hello_settings(link, hello, &settings, err);
+	int rc = 0;
 
+	/* anybody else could claim the whole pool like this */
+	if (!mt_rights_all(link->uid))
+		rc = mt_err_set(err, -EPERM,
+				"VM '%s' is not known from before, and user %u's word on what it "
+				"holds is not enough",
+				hello->name, (unsigned int)link->uid);
+	if (!rc)
+		rc = hello_settings(link, hello, &settings, err);
 	if (!rc && hello->grant_pages > mt_policy_cap(&most))
 		rc = mt_err_set(err, -EPROTO,
 				"VM '%s' says it was granted more than its memory can need",

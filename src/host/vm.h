@@ -84,6 +84,7 @@ struct mt_vmrec {
 	char vmm[32];
 	char reason[MT_WIRE_TEXT_MAX];
 	char qmp_path[MT_QMP_PATH_MAX]; /* empty: no QMP */
+	pid_t qmp_pid;                  /* who serves it in the place of the VMM; 0: the VMM */
 	struct mt_vm_settings settings;
 
 	struct mt_client *creator; /* holds the name until HELLO */
