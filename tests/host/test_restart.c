@@ -294,6 +294,24 @@ MT_TEST("after a restart a VM brings its swap file along and its memory can grow
 	rig_stop(&rig);
 }
 
+MT_TEST("a VM that had no memory yet when the daemon was restarted can still be given some")
+{
+	struct rig rig;
+	struct peer peer;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	peer_join(&rig, &peer, "a");
+	rig_kill(&rig);
+	peer_close(&peer);
+	rig_start(&rig, "256M", NULL);
+	MT_CHECK_EQ(peer_again(&rig, &peer, "a", 0), 0);
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	MT_CHECK(peer.swap_fd >= 0);
+	MT_CHECK_EQ(peer.swap_bytes, 64 * MIB);
+	rig_stop(&rig);
+}
+
 MT_TEST("what only looks like a swap file is not taken for one")
 {
 	struct rig rig;
