@@ -128,6 +128,7 @@ struct mt_vmrec {
 	struct mt_share_group *share_group; /* NULL: its monitor has not said hello */
 	struct mt_share_member *sharer;
 	bool share_pending; /* it is still to tell which frames it uses */
+	bool share_waits;   /* it is to be told to start when its group has its frames again */
 
 	/* What the scheduler takes from the statistics. */
 	struct mt_active touched;
