@@ -56,6 +56,9 @@ void doctor_kernel(struct doctor *doctor)
 		   caps.uffd_pinned.state == MT_KCAP_BROKEN ? DOCTOR_FAIL : DOCTOR_WARN,
 		   "pages under DMA must not be taken away; where it can't be tried, avoid "
 		   "device passthrough");
+	doctor_cap(doctor, "uffd-frames", &caps.uffd_frames, DOCTOR_WARN,
+		   "without it a shared page that is read gets a copy again; needs kernel 5.19 or "
+		   "newer, and /dev/userfaultfd");
 	doctor_cap(doctor, "io-uring", &caps.io_uring, DOCTOR_WARN,
 		   "swapping is slower without; allow it: sysctl kernel.io_uring_disabled=0");
 }
@@ -87,8 +90,8 @@ static void doctor_map_count(struct doctor *doctor)
 	count = strtol(text, NULL, 10);
 	doctor_report(doctor, count < MAP_COUNT_LEAST ? DOCTOR_WARN : DOCTOR_OK, "max-map-count",
 		      count < MAP_COUNT_LEAST ? "sysctl vm.max_map_count=262144" : NULL,
-		      "vm.max_map_count is %ld%s", count,
-		      count < MAP_COUNT_LEAST ? ": little room for sharing pages" : "");
+		      "vm.max_map_count is %ld: %ld mappings of shared pages for each VM", count,
+		      count / 4);
 }
 
 /* Memory taken by host swap is out of our sight: pages would be swapped twice, by two policies. */

@@ -9,7 +9,7 @@
  *   I2  a page is on its state's list iff nobody is busy with it
  *   I4  what is held does not exceed the grant
  *   I7  every copy belongs to the page that points at it, and to no other
- *   I8  a page in its place is present; a page elsewhere is not
+ *   I8  a page in its place is present; a page elsewhere is not, but for a mapped frame
  */
 #include "base/audit.h"
 #include "monitor/pager.h"
@@ -80,7 +80,8 @@ static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state sta
 static void audit_present(struct audit *audit, mt_gpn_t gpn, enum mt_page_state state, bool present)
 {
 	/* A resident page may have been dropped by a discard that is still in the ring. */
-	if (present && state != MT_PAGE_RESIDENT && state != MT_PAGE_RELEASED)
+	if (present && state != MT_PAGE_RESIDENT && state != MT_PAGE_RELEASED &&
+	    !mt_page_mapped(&audit->pager->map, gpn))
 		mt_finding(&audit->found, "I8: page 0x%x is %s, yet there is a page in its place",
 			   gpn.n, mt_page_state_name(state));
 }
@@ -170,6 +171,19 @@ static void audit_stores(struct audit *audit)
 		mt_finding(&audit->found, "I7: swap slots: %s", text);
 }
 
+static void audit_maps(struct audit *audit)
+{
+	const struct mt_share *share = &audit->pager->share;
+	uint64_t pages, maps;
+
+	mt_share_audit_maps(audit->pager, &pages, &maps);
+	if (pages != share->mapped_pages || maps != share->maps)
+		mt_finding(&audit->found,
+			   "I1: %lu frames are mapped by %lu mappings, the counts say %lu by %lu",
+			   (unsigned long)pages, (unsigned long)maps,
+			   (unsigned long)share->mapped_pages, (unsigned long)share->maps);
+}
+
 uint64_t mt_audit(struct mt_pager *pager, uint64_t *ret_pages, char *text, size_t text_bytes)
 {
 	struct audit audit = {.pager = pager, .found = {.text = text, .text_bytes = text_bytes}};
@@ -188,6 +202,7 @@ uint64_t mt_audit(struct mt_pager *pager, uint64_t *ret_pages, char *text, size_
 	}
 	audit_lists(&audit);
 	audit_stores(&audit);
+	audit_maps(&audit);
 	if (!pager->leaving && !pager->settling &&
 	    mt_room_held_pages(pager) > mt_room_grant_pages(pager))
 		mt_finding(&audit.found, "I4: %lu pages held, %lu granted",

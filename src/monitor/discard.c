@@ -13,6 +13,32 @@ void mt_discards_init(struct mt_discards *discards)
 	atomic_init(&discards->head, 0);
 	atomic_init(&discards->tail, 0);
 	atomic_init(&discards->under_way, 0);
+	for (uint32_t i = 0; i < MT_DISCARD_BLOCKS; i++)
+		atomic_init(&discards->mapped[i], 0);
+}
+
+static uint32_t discards_block(uint64_t addr)
+{
+	return (addr >> MT_DISCARD_BLOCK_SHIFT) % MT_DISCARD_BLOCKS;
+}
+
+void mt_discards_count_mapped(struct mt_discards *discards, const void *addr, int more)
+{
+	/* Sequentially consistent: read by who has pushed a range and looked at the batch. */
+	atomic_fetch_add(&discards->mapped[discards_block((uintptr_t)addr)], (uint32_t)more);
+}
+
+static bool discards_may_be_mapped(const struct mt_discards *discards, uint64_t addr,
+				   uint64_t bytes)
+{
+	uint64_t block = addr >> MT_DISCARD_BLOCK_SHIFT;
+	uint64_t last = (addr + bytes - 1) >> MT_DISCARD_BLOCK_SHIFT;
+
+	last = MT_MIN(last, block + MT_DISCARD_BLOCKS - 1);
+	for (; block <= last; block++)
+		if (atomic_load(&discards->mapped[block % MT_DISCARD_BLOCKS]))
+			return true;
+	return false;
 }
 
 static bool discards_push(struct mt_discards *discards, uint64_t addr, uint64_t bytes)
@@ -36,11 +62,24 @@ static void discard_wait_turn(struct mt_pager *pager, uint32_t batch)
 		sched_yield();
 }
 
+/* Waits until the pager has done with the entry before @next, and with all before that. */
+static void discard_wait_taken(struct mt_pager *pager, uint32_t next)
+{
+	uint32_t batch;
+
+	mt_pager_kick(pager);
+	while ((int32_t)(atomic_load(&pager->discards.head) - next) < 0)
+		sched_yield();
+	batch = atomic_load(&pager->batch);
+	if (batch & 1)
+		discard_wait_turn(pager, batch);
+}
+
 int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes)
 {
 	struct mt_discards *discards = &pager->discards;
 	bool pushed, was_empty;
-	uint32_t batch;
+	uint32_t batch, next;
 	int rc;
 
 	/* Sequentially consistent, like all here: seen by whoever finds the first page dropped. */
@@ -49,7 +88,8 @@ int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes)
 		pthread_mutex_lock(&discards->lock);
 		pushed = discards_push(discards, (uint64_t)(uintptr_t)addr, bytes);
 		/* Looked at after the push: before it, the pager might just be leaving the ring. */
-		was_empty = atomic_load(&discards->tail) - atomic_load(&discards->head) <= 1;
+		next = atomic_load(&discards->tail);
+		was_empty = next - atomic_load(&discards->head) <= 1;
 		pthread_mutex_unlock(&discards->lock);
 		if (was_empty || !pushed)
 			mt_pager_kick(pager);
@@ -62,6 +102,9 @@ int mt_discard(struct mt_pager *pager, void *addr, uint64_t bytes)
 		discard_wait_turn(pager, batch);
 		rc = madvise(addr, bytes, MADV_DONTNEED) ? -errno : 0;
 	}
+	/* Frames that the guest could still read there. Later than now none are mapped there. */
+	if (discards_may_be_mapped(discards, (uintptr_t)addr, bytes))
+		discard_wait_taken(pager, next);
 	atomic_fetch_sub(&discards->under_way, 1);
 	return rc;
 }
@@ -118,11 +161,13 @@ static void discard_copy(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_stat
 
 void mt_discard_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages)
 {
+	mt_share_unmap_range(pager, first, pages);
 	for (uint64_t i = 0; i < pages; i++) {
 		mt_gpn_t gpn = MT_GPN(first.n + i);
 		enum mt_page_state state = mt_page_state(&pager->map, gpn);
 
-		if (state == MT_PAGE_RELEASED)
+		/* A frame that could not be taken away stays: the guest has what it had. */
+		if (state == MT_PAGE_RELEASED || mt_page_mapped(&pager->map, gpn))
 			continue;
 		discard_copy(pager, gpn, state);
 		mt_page_set(&pager->map, gpn, state, MT_PAGE_RELEASED, 0);

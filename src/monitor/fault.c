@@ -44,7 +44,7 @@ static uint32_t fault_put(struct mt_pager *pager, uint8_t *addr, const uint8_t *
 	return (uint32_t)(bytes >> MT_PAGE_SHIFT);
 }
 
-/* Pages from @gpn on, at most @max, that are in one of the @states, a bit for each. */
+/* Pages from @gpn on, at most @max, in one of the @states, a bit for each; no mapped frames. */
 static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, unsigned int states)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
@@ -54,7 +54,7 @@ static uint32_t fault_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t max, un
 	while (run < max) {
 		enum mt_page_state state = mt_page_state(&pager->map, MT_GPN(gpn.n + run));
 
-		if (!(states & 1U << state))
+		if (!(states & 1U << state) || mt_page_mapped(&pager->map, MT_GPN(gpn.n + run)))
 			break;
 		run++;
 	}
@@ -217,6 +217,40 @@ static enum mt_fault_outcome fault_unzip(struct mt_pager *pager, mt_gpn_t gpn)
 	return MT_FAULT_SERVED;
 }
 
+/* A page whose mapped frame was touched. */
+static enum mt_fault_outcome fault_mapped(struct mt_pager *pager, mt_gpn_t gpn, bool write)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	bool intact = mt_share_intact(pager, gpn);
+	uint64_t most = 1;
+
+	/* Usually two threads read it at the same time, and the first one's fault was served. */
+	if (!write && intact && !pager->leaving) {
+		pager->mem.wake(pager->mem.ctx, mt_region_addr(region, gpn), MT_PAGE_SIZE);
+		mt_count(pager, MT_C_FAULT_PRESENT, 1);
+		return MT_FAULT_SERVED;
+	}
+	if (!mt_room_left_pages(pager))
+		return MT_FAULT_WAITS_MEMORY;
+	/* While the guest walks forward, those after it along with it. */
+	if (intact)
+		most = MT_MIN(mt_stream_expected(&pager->streams, gpn, MT_AROUND_MAX),
+			      mt_room_around_pages(pager));
+	if (!mt_share_unmap(pager, gpn, (uint32_t)most))
+		return MT_FAULT_WAITS_KERNEL;
+	mt_count(pager, MT_C_SHARE_BROKEN, 1);
+	return fault_unzip(pager, gpn);
+}
+
+static enum mt_fault_outcome fault_shared(struct mt_pager *pager, mt_gpn_t gpn, bool write)
+{
+	if (mt_page_mapped(&pager->map, gpn))
+		return fault_mapped(pager, gpn, write);
+	if (!write && mt_share_map(pager, gpn))
+		return MT_FAULT_SERVED;
+	return fault_unzip(pager, gpn);
+}
+
 static enum mt_fault_outcome fault_nominated(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	bool copies = mt_page_in_use(&pager->map, gpn);
@@ -314,8 +348,9 @@ enum mt_fault_outcome mt_fault_serve(struct mt_pager *pager, const struct mt_fau
 		return fault_resident(pager, gpn, again);
 	case MT_PAGE_NOMINATED:
 		return fault_nominated(pager, gpn);
-	case MT_PAGE_ZERO:
 	case MT_PAGE_SHARED:
+		return fault_shared(pager, gpn, fault->write);
+	case MT_PAGE_ZERO:
 	case MT_PAGE_ZIPPED:
 		return fault_unzip(pager, gpn);
 	case MT_PAGE_SWAPPED:

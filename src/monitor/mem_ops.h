@@ -41,6 +41,14 @@ struct mt_mem_ops {
 	 */
 	enum mt_mem_outcome (*move)(void *ctx, void *to, void *from, uint64_t bytes, bool wake,
 				    uint64_t *ret_done);
+	/*
+	 * Put frames that lie one behind the other in a file at @to, where nothing is mapped in:
+	 * they can be read there, and a write is a fault. Wakes nobody. NULL if this can't be done.
+	 */
+	enum mt_mem_outcome (*map_frames)(void *ctx, void *to, int frames_fd, mt_frame_t first,
+					  uint32_t pages);
+	/* Have nothing at @to, neither frames nor pages, as if it had never been touched. */
+	enum mt_mem_outcome (*unmap_frames)(void *ctx, void *to, uint32_t pages);
 	/* Wake threads that wait in a range without giving them anything. */
 	void (*wake)(void *ctx, void *addr, uint64_t bytes);
 	/* Give pages of our own areas (staging, nursery, zip arena) back to the kernel. */

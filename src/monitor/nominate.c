@@ -93,14 +93,15 @@ static bool nominate_stopped(struct mt_pager *pager, mt_gpn_t gpn, enum mt_mem_o
 uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
-	uint32_t done = 0, moved = 0;
+	uint32_t done = 0, moved = 0, most = pages;
 
 	while (done < pages) {
 		mt_gpn_t next = MT_GPN(gpn.n + done);
 		enum mt_mem_outcome outcome;
 		uint64_t bytes = 0, got;
 		mt_stage_t slot;
-		uint32_t room = mt_staging_alloc(&pager->staging, pages - done, &slot);
+		uint32_t room =
+			mt_staging_alloc(&pager->staging, MT_MIN(pages - done, most), &slot);
 
 		if (!room)
 			break;
@@ -115,6 +116,11 @@ uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
 		done += (uint32_t)got;
 		if (outcome == MT_MEM_DONE)
 			continue;
+		/* Not all of it is one mapping: page by page, then. */
+		if (outcome == MT_MEM_GONE && !got && room > 1) {
+			most = 1;
+			continue;
+		}
 		if (!nominate_stopped(pager, MT_GPN(gpn.n + done), outcome))
 			break;
 		done++;

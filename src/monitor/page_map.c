@@ -3,10 +3,10 @@
  * page_map.c - records of guest pages, their states and lists
  *
  * A record is two words. The first holds the state (4 bits), busy (1 bit), 3 bits of the state's
- * own (RESIDENT: a discard may still drop the page; SWAPPED: how often a read of it failed), heat
- * (16 bits) and the place (40 bits). The second is the state's own: links of the list the page is
- * on (NOMINATED, ZIPPED), the ticket of whoever is busy with it, or the checksum (SWAPPED,
- * SHARED).
+ * own (RESIDENT: a discard may still drop the page; SHARED: the frame is mapped; SWAPPED: how often
+ * a read of it failed), heat (16 bits) and the place (40 bits). The second is the state's own:
+ * links of the list the page is on (NOMINATED, ZIPPED), the ticket of whoever is busy with it, or
+ * the checksum (SWAPPED, SHARED).
  *
  * Records come in chunks of 1 GiB of guest memory, 4 MiB of address space each, of which the
  * kernel gives us only what is touched.
@@ -38,8 +38,9 @@ _Static_assert(sizeof(struct mt_page) == 16, "the budget is 16 bytes for each pa
 
 #define WORD_STATE_MASK 0xfULL
 #define WORD_BUSY       (1ULL << 4)
-/* RESIDENT and SWAPPED pages have a use of their own for the same bits. */
+/* RESIDENT, SHARED and SWAPPED pages have a use of their own for the same bits. */
 #define WORD_DROPPABLE   (1ULL << 5)
+#define WORD_MAPPED      (1ULL << 5)
 #define WORD_TRIES_SHIFT 5
 #define WORD_TRIES_MASK  (7ULL << WORD_TRIES_SHIFT)
 #define WORD_HEAT_SHIFT  8
@@ -243,6 +244,7 @@ void mt_page_set(struct mt_page_map *map, mt_gpn_t gpn, enum mt_page_state from,
 	MT_ASSERT((page->word & WORD_STATE_MASK) == from);
 	MT_ASSERT(page_may_become[from] & (1U << to));
 	MT_ASSERT(map->pages[from] > 0);
+	MT_ASSERT(from != MT_PAGE_SHARED || !(page->word & WORD_MAPPED));
 	if (old_list && !(page->word & WORD_BUSY))
 		page_unlink(map, old_list, gpn);
 	page->word = (page->word & WORD_HEAT_MASK) | to;
@@ -355,6 +357,21 @@ bool mt_page_droppable(const struct mt_page_map *map, mt_gpn_t gpn)
 {
 	return mt_page_state(map, gpn) == MT_PAGE_RESIDENT &&
 	       page_record(map, gpn)->word & WORD_DROPPABLE;
+}
+
+void mt_page_mapped_set(struct mt_page_map *map, mt_gpn_t gpn, bool mapped)
+{
+	struct mt_page *page = page_record(map, gpn);
+
+	MT_ASSERT(mt_page_state(map, gpn) == MT_PAGE_SHARED);
+	MT_ASSERT(mapped != !!(page->word & WORD_MAPPED));
+	page->word ^= WORD_MAPPED;
+}
+
+bool mt_page_mapped(const struct mt_page_map *map, mt_gpn_t gpn)
+{
+	return mt_page_state(map, gpn) == MT_PAGE_SHARED &&
+	       page_record(map, gpn)->word & WORD_MAPPED;
 }
 
 mt_gpn_t mt_page_next(const struct mt_page_map *map, mt_gpn_t gpn)

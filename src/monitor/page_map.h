@@ -9,7 +9,7 @@
  *   RESIDENT   in its place in guest RAM
  *   NOMINATED  in staging slot @place; on the nominated list unless busy
  *   ZERO       no copy: known to be all zeros
- *   SHARED     in shared frame @place; the record keeps the checksum
+ *   SHARED     in shared frame @place, mapped or not; the record keeps the checksum
  *   ZIPPED     zip store object @place; on the zip list, oldest first, unless busy
  *   SWAPPED    swap slot @place; the record keeps the checksum
  *   RELEASED   no copy: given up by the guest or the VMM, reads as zeros
@@ -149,6 +149,15 @@ void mt_page_heat_set(struct mt_page_map *map, mt_gpn_t gpn, struct mt_heat heat
  */
 void mt_page_droppable_set(struct mt_page_map *map, mt_gpn_t gpn);
 bool mt_page_droppable(const struct mt_page_map *map, mt_gpn_t gpn);
+
+/**
+ * mt_page_mapped_set() - SHARED page @gpn's frame is mapped in its place now, or no longer
+ * mt_page_mapped() - the guest reads the frame in its place, and a write is a fault
+ *
+ * A page must not leave SHARED while it is mapped.
+ */
+void mt_page_mapped_set(struct mt_page_map *map, mt_gpn_t gpn, bool mapped);
+bool mt_page_mapped(const struct mt_page_map *map, mt_gpn_t gpn);
 
 /** mt_page_next() - page after @gpn on its list, or MT_GPN_NONE */
 mt_gpn_t mt_page_next(const struct mt_page_map *map, mt_gpn_t gpn);

@@ -135,6 +135,7 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 	int rc;
 
 	mt_discards_init(&pager->discards);
+	mt_share_map_init(pager);
 	mt_commands_init(&pager->commands);
 	pager->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pager->event_fd < 0)
@@ -214,6 +215,8 @@ static void pager_publish(struct mt_pager *pager)
 		pager_put(pager, MT_C_HELD_MAX, held);
 	pager_put(pager, MT_C_MENDED,
 		  atomic_load_explicit(&pager->mends.mended, memory_order_relaxed));
+	pager_put(pager, MT_C_SHARE_MAPPED, pager->share.mapped_pages);
+	pager_put(pager, MT_C_SHARE_MAPS, pager->share.maps);
 	pager_put(pager, MT_C_SWAP_SLOTS, pager->slots ? mt_slots_capacity(pager->slots) : 0);
 }
 

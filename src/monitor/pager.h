@@ -16,6 +16,7 @@
  *   heat.c      what to keep        loss.c      give a page up for lost
  *   nursery.c   large pages ready for first touches
  *   share.c     pages in frames they have in common with others
+ *   share_map.c frames mapped into the guest
  *   audit.c     check every invariant
  */
 #ifndef MT_MONITOR_PAGER_H

@@ -155,6 +155,9 @@ static void sample_watch(struct mt_pager *pager, struct mt_sample_page *page)
 	state = mt_page_state(&pager->map, page->gpn);
 	if (state == MT_PAGE_FAILED)
 		return;
+	/* A mapped frame is read without our being told. */
+	if (mt_page_mapped(&pager->map, page->gpn) && !mt_share_unmap(pager, page->gpn, 1))
+		return;
 	if (state == MT_PAGE_RESIDENT) {
 		page->broke = sample_is_large(pager, page->gpn);
 		/* One that can't be moved now can't be watched. */

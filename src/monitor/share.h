@@ -14,10 +14,10 @@
  * scanner looks at what is in place, slowly, a few pages at a time (share_scan.c). A page that is
  * touched while it is offered goes back to the guest as any nominated page does.
  *
- * A SHARED page is not mapped: its frame is its only copy, like a compressed page's object, and a
- * touch copies it back and releases the frame. So a write to a shared page is nothing special, and
- * sharing costs no mappings. What is copied back must have the checksum the page had when it was
- * shared.
+ * A SHARED page's frame is its only copy, like a compressed page's object. When the guest reads the
+ * page, the frame is mapped in its place (share_map.c); when it writes, the content is copied back
+ * and the frame released. What is mapped or copied back must have the checksum the page had when
+ * it was shared.
  *
  * The link thread sends and receives (share_link.c). Batches pass between it and the pager by
  * their phase. Without a daemon nothing is offered, and releases need not be told: a monitor that
@@ -73,6 +73,12 @@ enum mt_share_sync {
 
 struct mt_share {
 	const uint8_t *frames; /* the group's, read-only; NULL before there are any */
+	int frames_fd;         /* the same, to be mapped (the link's) */
+
+	/* Mapped frames, and the mappings they take. */
+	uint64_t mapped_pages;
+	uint64_t maps;
+	uint64_t maps_max;
 	enum mt_share_sync sync;
 	mt_gpn_t tell_next;
 	uint32_t last_number;
@@ -88,6 +94,7 @@ struct mt_share {
 	mt_gpn_t again[MT_SHARE_AGAINS];
 	_Atomic uint32_t again_head; /* pager */
 	_Atomic uint32_t again_tail; /* link */
+	_Atomic bool again_lost;     /* there was no room: all compressed pages are looked at */
 
 	/* Of these, pages that are on their way from the swap file. */
 	mt_gpn_t reading[MT_SHARE_READING];
@@ -97,6 +104,8 @@ struct mt_share {
 	_Atomic uint32_t pages_per_ks; /* link thread; 0: do not share */
 	struct mt_region_hand scan_hand;
 	uint64_t scan_next_ns;
+	struct mt_region_hand sweep_hand;
+	uint64_t sweep_left_pages;
 };
 
 struct mt_pager;
@@ -133,6 +142,37 @@ struct mt_share_batch *mt_share_batch_get(struct mt_pager *pager);
 /** mt_share_send() - hand a filled batch to the link; with @contents that reads the pages */
 void mt_share_send(struct mt_pager *pager, struct mt_share_batch *batch, bool contents);
 
+/* share_map.c */
+
+/** mt_share_map_init() - find out how many mappings there may be */
+void mt_share_map_init(struct mt_pager *pager);
+
+/**
+ * mt_share_map() - let the guest read SHARED page @gpn in its frame, and some beside it
+ *
+ * Wakes who waits for them. False if the page is to be copied back instead.
+ */
+MT_MUST_CHECK bool mt_share_map(struct mt_pager *pager, mt_gpn_t gpn);
+
+/** mt_share_unmap() - take the mapped frames of up to @most pages from @gpn on away: SHARED still
+ *
+ * False if @gpn's is still there.
+ */
+MT_MUST_CHECK bool mt_share_unmap(struct mt_pager *pager, mt_gpn_t gpn, uint32_t most);
+
+/**
+ * mt_share_unmap_range() - take the mapped frames in a range away that the guest gives up
+ *
+ * Whatever else is in the range may go with them. Frames that can't be taken away stay.
+ */
+void mt_share_unmap_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
+
+/** mt_share_forget_maps() - whatever was mapped in a range has been replaced by the VMM */
+void mt_share_forget_maps(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
+
+/** mt_share_audit_maps() - count mapped pages and mappings anew */
+void mt_share_audit_maps(struct mt_pager *pager, uint64_t *ret_pages, uint64_t *ret_maps);
+
 /* share_zipped.c */
 
 /** mt_share_zipped_add() - put page @gpn into the batch if it is compressed. Return: is it? */
@@ -158,6 +198,7 @@ struct mt_share_tell {
 /* Where the group's frames are mapped. */
 struct mt_share_begin {
 	const uint8_t *frames;
+	int frames_fd;
 	bool refused;
 };
 

@@ -160,8 +160,10 @@ static void share_again(struct mt_link *link, const struct mt_wire_share_again *
 
 	for (uint32_t i = 0; i < msg->count; i++) {
 		if (tail - atomic_load_explicit(&share->again_head, memory_order_acquire) ==
-		    MT_SHARE_AGAINS)
+		    MT_SHARE_AGAINS) {
+			atomic_store_explicit(&share->again_lost, true, memory_order_release);
 			break;
+		}
 		share->again[tail % MT_SHARE_AGAINS] = MT_GPN(msg->gpn[i]);
 		atomic_store_explicit(&share->again_tail, ++tail, memory_order_release);
 	}
@@ -209,7 +211,7 @@ static bool share_same_file(int a, int b)
 static void share_start(struct mt_link *link, int fd)
 {
 	struct mt_pager *pager = link->pager;
-	struct mt_share_begin begin = {.frames = link->frames_map};
+	struct mt_share_begin begin = {.frames = link->frames_map, .frames_fd = link->frames_fd};
 	void *map;
 
 	if (share_same_file(link->frames_fd, fd)) {
@@ -223,6 +225,7 @@ static void share_start(struct mt_link *link, int fd)
 		return;
 	}
 	begin.frames = map;
+	begin.frames_fd = fd;
 	mt_command(pager, mt_share_begin, &begin);
 	if (begin.refused) {
 		munmap(map, FRAMES_BYTES);

@@ -5,7 +5,9 @@
  * A hand of its own goes round the pages that are in their place, so many in a second that all are
  * seen once in Mem.ShareScanTime. A few at a time are moved to staging, hashed and offered; what is
  * not shared goes back by another move, and a guest that touches it meanwhile gets it at once.
- * Pages that the daemon says have got a frame come first.
+ * Pages that the daemon says have got a frame come first. While much is given up they may be more
+ * than there is room to note; then all compressed pages are offered once more when that is over (a
+ * sweep).
  *
  * Pages that are part of a large page are left alone: taking one out would split it. They are
  * offered when memory is short and the large page is broken anyway. While reclaim is at work it
@@ -123,6 +125,21 @@ static void scan_again(struct mt_pager *pager, struct mt_job *job, struct mt_sha
 	}
 }
 
+/* Compressed pages from the sweep's hand on, a few. */
+static void scan_sweep(struct mt_pager *pager, struct mt_share_batch *zipped)
+{
+	struct mt_share *share = &pager->share;
+
+	mt_hand_advance(&pager->regions, &share->sweep_hand, 0);
+	for (uint32_t i = 0;
+	     i < SCAN_LOOKS && share->sweep_left_pages && zipped->count < SCAN_AGAIN; i++) {
+		mt_share_zipped_add(pager, zipped,
+				    mt_hand_gpn(&pager->regions, &share->sweep_hand));
+		mt_hand_advance(&pager->regions, &share->sweep_hand, 1);
+		share->sweep_left_pages--;
+	}
+}
+
 /* Pages from the hand on, all in a row. Return: how many the hand went past, those included. */
 static uint32_t scan_run(struct mt_pager *pager, struct mt_job *job)
 {
@@ -158,7 +175,7 @@ static uint32_t scan_run(struct mt_pager *pager, struct mt_job *job)
 
 static bool scan_has_again(const struct mt_share *share)
 {
-	return share->reading_count ||
+	return share->reading_count || share->sweep_left_pages ||
 	       atomic_load_explicit(&share->again_head, memory_order_relaxed) !=
 		       atomic_load_explicit(&share->again_tail, memory_order_acquire);
 }
@@ -173,6 +190,8 @@ int mt_share_scan(struct mt_pager *pager)
 
 	if (!mt_share_usable(pager) || !pager->regions.count)
 		return -1;
+	if (atomic_exchange_explicit(&share->again_lost, false, memory_order_acquire))
+		share->sweep_left_pages = mt_regions_pages(&pager->regions);
 	now_ns = mt_pager_now_ns();
 	if (!scan_has_again(share) && (now_ns < share->scan_next_ns || mt_room_excess_pages(pager)))
 		return mt_pager_ms_until(now_ns, MT_MAX(share->scan_next_ns, now_ns + 100000000),
@@ -188,6 +207,7 @@ int mt_share_scan(struct mt_pager *pager)
 	zipped = mt_share_batch_get(pager);
 	zipped->zipped = true;
 	scan_again(pager, job, zipped);
+	scan_sweep(pager, zipped);
 	if (zipped->count)
 		mt_share_send(pager, zipped, false);
 	if (now_ns >= share->scan_next_ns && !mt_room_excess_pages(pager))

@@ -59,6 +59,7 @@ bool mt_share_begin(struct mt_pager *pager, void *arg)
 	if (begin->refused)
 		return true;
 	pager->share.frames = begin->frames;
+	pager->share.frames_fd = begin->frames_fd;
 	pager->share.sync = MT_SHARE_SYNCED;
 	return true;
 }

@@ -44,6 +44,19 @@ static inline uint32_t mt_stream_window(struct mt_streams *streams, mt_gpn_t gpn
 	return 1;
 }
 
+/** mt_stream_expected() - what mt_stream_window() would return; changes nothing */
+static inline uint32_t mt_stream_expected(const struct mt_streams *streams, mt_gpn_t gpn,
+					  uint32_t max)
+{
+	for (uint32_t i = 0; i < MT_STREAMS; i++) {
+		uint32_t window = streams->stream[i].window;
+
+		if (window && gpn.n - streams->stream[i].next.n <= 2)
+			return window * 2 < max ? window * 2 : max;
+	}
+	return 1;
+}
+
 /** mt_stream_brought() - only @pages pages of the last window could be brought for @gpn */
 static inline void mt_stream_brought(struct mt_streams *streams, mt_gpn_t gpn, uint32_t pages)
 {

@@ -37,6 +37,7 @@ static bool replace_region(struct mt_pager *pager, const struct mt_region *regio
 
 	if (start >= end)
 		return false;
+	mt_share_forget_maps(pager, mt_region_gpn(region, start), (end - start) >> MT_PAGE_SHIFT);
 	if (start == (uintptr_t)region->base && end == region_end(region)) {
 		mt_vm_region_forget(pager, region);
 		return true;

@@ -23,6 +23,7 @@
 struct vm_region_work {
 	struct mt_vm *vm;
 	struct mt_region region;
+	struct mt_mapping_flags flags;
 	uint64_t swap_pages; /* size of the swap file now */
 	uint64_t done_pages;
 	struct mt_err *err;
@@ -66,6 +67,7 @@ static int vm_region_insert(struct mt_pager *pager, struct vm_region_work *work)
 		mt_region_delete(&pager->regions, work->region.base);
 		mt_map_retract(&pager->map, work->region.first, work->region.pages);
 	}
+	mt_uffd_like(&work->vm->uffd, &work->flags);
 	return rc;
 }
 
@@ -110,11 +112,28 @@ static bool vm_region_take_in(struct mt_pager *pager, void *arg)
 	return work->rc || work->done_pages == work->region.pages;
 }
 
+/*
+ * Frames that could not be taken away stay in use for as long as the VM is there, as the VMM may
+ * read them.
+ */
+static void vm_region_abandon(struct mt_pager *pager, const struct mt_region *region)
+{
+	for (uint64_t i = 0; pager->share.mapped_pages && i < region->pages; i++) {
+		mt_gpn_t gpn = MT_GPN(region->first.n + i);
+
+		if (!mt_page_mapped(&pager->map, gpn))
+			continue;
+		mt_share_forget_maps(pager, gpn, 1);
+		mt_page_set(&pager->map, gpn, MT_PAGE_SHARED, MT_PAGE_RELEASED, 0);
+	}
+}
+
 void mt_vm_region_forget(struct mt_pager *pager, const struct mt_region *entry)
 {
 	struct mt_region region = *entry;
 
 	mt_discard_range(pager, region.first, region.pages);
+	vm_region_abandon(pager, &region);
 	for (uint64_t i = 0; i < region.pages; i++)
 		mt_page_set(&pager->map, MT_GPN(region.first.n + i), MT_PAGE_RELEASED,
 			    MT_PAGE_UNTOUCHED, 0);
@@ -263,7 +282,7 @@ int mt_vm_region_add(struct mt_vm *vm, void *addr, size_t bytes, struct mt_vm_er
 
 	if (vm_check_range(addr, bytes))
 		return mt_err_set(err, -EINVAL, "a region starts and ends at page boundaries");
-	trouble = vm_mapping_trouble(mt_mapping_kind(addr, bytes));
+	trouble = vm_mapping_trouble(mt_mapping_kind(addr, bytes, &work.flags));
 	if (trouble)
 		return mt_err_set(err, -EMEDIUMTYPE, "guest RAM of %zu MiB cannot be managed: %s",
 				  bytes >> 20, trouble);
@@ -337,7 +356,7 @@ void mt_vm_tell_unmanaged(struct mt_vm *vm, const void *addr, size_t bytes)
 	mt_wire_init(&msg, MT_WIRE_UNMANAGED, 0);
 	msg.unmanaged.addr = (uintptr_t)addr;
 	msg.unmanaged.bytes = bytes;
-	msg.unmanaged.why = why[mt_mapping_kind(addr, bytes)];
+	msg.unmanaged.why = why[mt_mapping_kind(addr, bytes, NULL)];
 	mt_link_tell(&vm->link, &msg);
 }
 

@@ -391,6 +391,15 @@ static int kcaps_try_pinned(const struct kcaps_area *area, struct mt_err *err)
 	return mt_err_set(err, -EIO, "UFFDIO_MOVE took a page away that is pinned for DMA");
 }
 
+static void kcaps_probe_frames(struct mt_kcap *cap)
+{
+	struct mt_err err = {0};
+	int rc = mt_kcaps_frames(&err);
+
+	kcap_set(cap, rc ? kcap_state_of(rc) : MT_KCAP_OK, "%.150s",
+		 rc ? err.msg : "a shared frame was mapped, and a write to it reported");
+}
+
 void mt_kcaps_probe(struct mt_kcaps *caps)
 {
 	memset(caps, 0, sizeof(*caps));
@@ -402,5 +411,6 @@ void mt_kcaps_probe(struct mt_kcaps *caps)
 			 "a fault taken inside the kernel was served");
 	kcaps_probe_with(&caps->uffd_pinned, UFFD_FEATURE_MOVE, kcaps_try_pinned,
 			 "UFFDIO_MOVE refuses a page pinned for DMA");
+	kcaps_probe_frames(&caps->uffd_frames);
 	kcaps_probe_ring(&caps->io_uring);
 }

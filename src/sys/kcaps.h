@@ -30,11 +30,20 @@ struct mt_kcaps {
 	struct mt_kcap uffd_move;   /* UFFDIO_MOVE moved a page, content and all */
 	struct mt_kcap uffd_kernel; /* faults taken inside the kernel (KVM, read(2)) are served */
 	struct mt_kcap uffd_pinned; /* UFFDIO_MOVE refuses a page that is pinned for DMA */
+	struct mt_kcap
+		uffd_frames; /* shared frames can be mapped, and writes to them are reported */
 	struct mt_kcap io_uring;
 };
 
 /** mt_kcaps_probe() - find out everything; takes milliseconds, at worst two seconds */
 void mt_kcaps_probe(struct mt_kcaps *caps);
+
+/**
+ * mt_kcaps_frames() - map a frame into memory as the pager does, and write to it (kcaps_frames.c)
+ *
+ * Return: 0; -EOPNOTSUPP when the kernel can't, -EIO when a result was wrong, or another -errno.
+ */
+MT_MUST_CHECK int mt_kcaps_frames(struct mt_err *err);
 
 /** mt_kcap_state_name() - "absent", "forbidden", "broken", "ok" */
 const char *mt_kcap_state_name(enum mt_kcap_state state);

@@ -28,7 +28,15 @@ static enum mt_mapping mapping_of_flags(const char *flags)
 	return MT_MAPPING_ANON;
 }
 
-enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes)
+static struct mt_mapping_flags mapping_flags_of(const char *flags)
+{
+	return (struct mt_mapping_flags){.huge = strstr(flags, " hg"),
+					 .no_huge = strstr(flags, " nh"),
+					 .no_dump = strstr(flags, " dd"),
+					 .no_reserve = strstr(flags, " nr")};
+}
+
+enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mapping_flags *ret_flags)
 {
 	unsigned long start = (unsigned long)addr, end = start + bytes, covered = start;
 	enum mt_mapping worst = MT_MAPPING_ANON;
@@ -37,6 +45,8 @@ enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes)
 	unsigned long from = 0, to = 0;
 	FILE *maps = fopen("/proc/self/smaps", "re");
 
+	if (ret_flags)
+		*ret_flags = (struct mt_mapping_flags){false};
 	if (!maps)
 		return MT_MAPPING_OTHER;
 	while (worst == MT_MAPPING_ANON && getline(&line, &room, maps) > 0) {
@@ -56,6 +66,8 @@ enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes)
 				covered = to;
 		} else if (from < end && to > start && !strncmp(line, "VmFlags:", 8)) {
 			worst = mapping_of_flags(line);
+			if (ret_flags)
+				*ret_flags = mapping_flags_of(line);
 		}
 	}
 	free(line);

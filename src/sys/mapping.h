@@ -5,6 +5,9 @@
 
 #include "base/compiler.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+
 enum mt_mapping {
 	MT_MAPPING_ANON,   /* private anonymous, readable and writable: what we manage */
 	MT_MAPPING_SHARED, /* shared memory or a shared file mapping */
@@ -14,8 +17,20 @@ enum mt_mapping {
 	MT_MAPPING_OTHER,  /* not mapped, or not readable and writable throughout */
 };
 
-/** mt_mapping_kind() - the worst kind found in the range. Return: it; OTHER when /proc can't tell.
+/* What a mapping is marked with, as far as the kernel joins only mappings that are equal in it. */
+struct mt_mapping_flags {
+	bool huge;       /* MADV_HUGEPAGE */
+	bool no_huge;    /* MADV_NOHUGEPAGE */
+	bool no_dump;    /* MADV_DONTDUMP */
+	bool no_reserve; /* MAP_NORESERVE */
+};
+
+/**
+ * mt_mapping_kind() - the worst kind found in the range
+ * @ret_flags: of the last mapping in it; may be NULL
+ *
+ * Return: it; OTHER when /proc can't tell.
  */
-enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes);
+enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mapping_flags *ret_flags);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -163,17 +164,18 @@ static bool uffd_op_large(void *ctx, const void *addr)
 	return ioctl(uffd->pagemap_fd, PAGEMAP_SCAN, &scan) == 1;
 }
 
-static int uffd_op_read_faults(void *ctx, struct mt_fault *faults, uint32_t max)
+/* Up to @max messages. Return: how many of them were faults; -EAGAIN: there was none at all. */
+static int uffd_read(const struct mt_uffd *uffd, struct mt_fault *faults, uint32_t max)
 {
-	const struct mt_uffd *uffd = ctx;
 	struct uffd_msg msg[16];
 	uint32_t room = max < 16 ? max : 16;
 	ssize_t got = read(uffd->fd, msg, room * sizeof(*msg));
 	int count = 0;
 
 	if (got < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		return errno == EINTR ? -EAGAIN : -errno;
 	for (size_t i = 0; i < (size_t)got / sizeof(*msg); i++) {
+		/* Moved mappings are our own: to have read of it is all they wait for. */
 		if (msg[i].event != UFFD_EVENT_PAGEFAULT)
 			continue;
 		faults[count++] = (struct mt_fault){
@@ -183,6 +185,70 @@ static int uffd_op_read_faults(void *ctx, struct mt_fault *faults, uint32_t max)
 		};
 	}
 	return count;
+}
+
+static int uffd_op_read_faults(void *ctx, struct mt_fault *faults, uint32_t max)
+{
+	struct mt_uffd *uffd = ctx;
+	uint32_t early = 0;
+	int count;
+
+	while (early < max && uffd->early_first < uffd->early_end)
+		faults[early++] = uffd->early[uffd->early_first++];
+	if (early)
+		return (int)early;
+	count = uffd_read(uffd, faults, max);
+	return count == -EAGAIN ? 0 : count;
+}
+
+/* Keeps a fault that came while something else was waited for. */
+static void uffd_keep(struct mt_uffd *uffd, const struct mt_fault *fault)
+{
+	if (uffd->early_first == uffd->early_end)
+		uffd->early_first = uffd->early_end = 0;
+	if (uffd->early_end < MT_UFFD_EARLY)
+		uffd->early[uffd->early_end++] = *fault;
+	else
+		uffd_op_wake(uffd, (void *)(uintptr_t)mt_align_down(fault->addr, MT_PAGE_SIZE),
+			     MT_PAGE_SIZE);
+}
+
+/* Has a mapping made, and reads what the kernel says meanwhile: it waits for that. */
+static enum mt_mem_outcome uffd_remap(struct mt_uffd *uffd, const struct mt_remap_ask *ask)
+{
+	struct pollfd fds[2] = {{.fd = uffd->fd, .events = POLLIN},
+				{.fd = uffd->remap.done_fd, .events = POLLIN}};
+	struct mt_fault fault[16];
+	int rc, count;
+
+	mt_remap_ask(&uffd->remap, ask);
+	while (!mt_remap_done(&uffd->remap, &rc)) {
+		if (poll(fds, 2, -1) <= 0 || !(fds[0].revents & POLLIN))
+			continue;
+		count = uffd_read(uffd, fault, MT_ARRAY_SIZE(fault));
+		for (int i = 0; i < count; i++)
+			uffd_keep(uffd, &fault[i]);
+	}
+	return rc ? MT_MEM_FAILED : MT_MEM_DONE;
+}
+
+static enum mt_mem_outcome uffd_op_map_frames(void *ctx, void *to, int frames_fd, mt_frame_t first,
+					      uint32_t pages)
+{
+	struct mt_remap_ask ask = {.to = to,
+				   .bytes = (uint64_t)pages << MT_PAGE_SHIFT,
+				   .frames_fd = frames_fd,
+				   .offset = (uint64_t)first.n << MT_PAGE_SHIFT};
+
+	return uffd_remap(ctx, &ask);
+}
+
+static enum mt_mem_outcome uffd_op_unmap_frames(void *ctx, void *to, uint32_t pages)
+{
+	struct mt_remap_ask ask = {
+		.to = to, .bytes = (uint64_t)pages << MT_PAGE_SHIFT, .frames_fd = -1};
+
+	return uffd_remap(ctx, &ask);
 }
 
 static void uffd_op_place(void *ctx, uint32_t tid)
@@ -195,37 +261,54 @@ static void uffd_op_place(void *ctx, uint32_t tid)
 		mt_placement_free(&uffd->placement);
 }
 
+/* A descriptor that knows @features; a handshake that failed leaves it of no use. */
+static int uffd_make(int device_fd, uint64_t features)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = features};
+	int fd = ioctl(device_fd, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	if (!ioctl(fd, UFFDIO_API, &api))
+		return fd;
+	rc = errno == EINVAL ? -EOPNOTSUPP : -errno;
+	close(fd);
+	return rc;
+}
+
 int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 {
-	struct uffdio_api api = {.api = UFFD_API,
-				 .features = UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID};
+	const uint64_t needed = UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID;
+	const uint64_t frames = UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+				UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 	int rc;
 
 	uffd->pagemap_fd = -1;
+	mt_remap_init(&uffd->remap);
 	mt_placement_init(&uffd->placement);
-	uffd->fd = ioctl(device_fd, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	uffd->fd = uffd_make(device_fd, needed | frames);
+	if (uffd->fd >= 0 && mt_remap_start(&uffd->remap, uffd->fd))
+		mt_remap_stop(&uffd->remap);
+	if (uffd->fd == -EOPNOTSUPP)
+		uffd->fd = uffd_make(device_fd, needed);
+	if (uffd->fd == -EOPNOTSUPP)
+		return mt_err_set(err, -EOPNOTSUPP,
+				  "this kernel cannot move pages (UFFDIO_MOVE): Linux 6.8 or newer "
+				  "is needed");
 	if (uffd->fd < 0)
-		return mt_err_set(err, -errno, "userfaultfd: %s", strerror(errno));
-	if (ioctl(uffd->fd, UFFDIO_API, &api)) {
-		rc = mt_err_set(err, -EOPNOTSUPP,
-				"this kernel cannot move pages (UFFDIO_MOVE): Linux 6.8 or newer "
-				"is needed");
-		goto fail;
-	}
+		return mt_err_set(err, uffd->fd, "userfaultfd: %s", strerror(-uffd->fd));
 	uffd->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (uffd->pagemap_fd < 0) {
-		rc = mt_err_set(err, -errno, "open /proc/self/pagemap: %s", strerror(errno));
-		goto fail;
-	}
-	return 0;
-fail:
-	close(uffd->fd);
-	uffd->fd = -1;
+	if (uffd->pagemap_fd >= 0)
+		return 0;
+	rc = mt_err_set(err, -errno, "open /proc/self/pagemap: %s", strerror(errno));
+	mt_uffd_close(uffd);
 	return rc;
 }
 
 void mt_uffd_close(struct mt_uffd *uffd)
 {
+	mt_remap_stop(&uffd->remap);
 	if (uffd->fd >= 0)
 		close(uffd->fd);
 	if (uffd->pagemap_fd >= 0)
@@ -259,6 +342,11 @@ int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes)
 	return ioctl(uffd->fd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
 }
 
+void mt_uffd_like(struct mt_uffd *uffd, const struct mt_mapping_flags *flags)
+{
+	uffd->remap.flags = *flags;
+}
+
 void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
 {
 	*ret_ops = (struct mt_mem_ops){
@@ -272,4 +360,8 @@ void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
 		.read_faults = uffd_op_read_faults,
 		.ctx = uffd,
 	};
+	if (!uffd->remap.started)
+		return;
+	ret_ops->map_frames = uffd_op_map_frames;
+	ret_ops->unmap_frames = uffd_op_unmap_frames;
 }

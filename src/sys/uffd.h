@@ -11,18 +11,27 @@
 #include "base/err.h"
 #include "monitor/mem_ops.h"
 #include "sys/placement.h"
+#include "sys/remap.h"
+
+/* Faults that can be read while the pager waits for a mapping; more are woken to fault anew. */
+#define MT_UFFD_EARLY 1024U
 
 struct mt_uffd {
 	int fd;
 	int pagemap_fd;                /* /proc/self/pagemap */
 	struct mt_placement placement; /* of the thread that serves the faults */
+	struct mt_remap remap;         /* not started when the kernel can't */
+	struct mt_fault early[MT_UFFD_EARLY];
+	uint32_t early_first, early_end;
 };
 
 /**
  * mt_uffd_open() - make this process's userfaultfd
  * @device_fd: /dev/userfaultfd, opened by whoever may (borrowed)
  *
- * Return: 0; -EOPNOTSUPP when the kernel can't move pages; another -errno.
+ * Frames can be mapped only if the kernel protects pages of files against writes and reports
+ * moves (Linux 5.19); if not, all else works. Return: 0; -EOPNOTSUPP when the kernel can't move
+ * pages; another -errno.
  */
 MT_MUST_CHECK int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err);
 
@@ -34,6 +43,9 @@ MT_MUST_CHECK int mt_uffd_register(struct mt_uffd *uffd, void *addr, uint64_t by
 
 /** mt_uffd_unregister() - absent pages read as zeros again, waiting threads are woken */
 int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes);
+
+/** mt_uffd_like() - from now on what replaces frames is marked as guest memory is; pager thread */
+void mt_uffd_like(struct mt_uffd *uffd, const struct mt_mapping_flags *flags);
 
 /** mt_uffd_mem_ops() - the table; @uffd is borrowed for as long as it is used */
 void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops);

@@ -72,7 +72,12 @@
 	X(SHARE_VOLATILE,   "shareVolatile",      COUNT, "pages touched before they could be shared") \
 	X(SHARE_FULL,       "shareFull",          COUNT, "pages not shared because there was no room for a frame") \
 	X(SHARE_DIFFERS,    "shareDiffers",       COUNT, "pages that had a frame's hash and not its content") \
-	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages passed over because they are part of large pages")
+	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages passed over because they are part of large pages") \
+	X(SHARE_MAPPED,     "sharedMapped",       PAGES, "guest pages in shared frames that the guest reads in their place") \
+	X(SHARE_MAPS,       "sharedMaps",         COUNT, "mappings of the VMM's these take") \
+	X(FAULT_MAPPED,     "faultMapped",        COUNT, "faults: page in a shared frame was read, and the frame mapped") \
+	X(SHARE_BROKEN,     "shareBroken",        COUNT, "faults: page with a mapped frame was written to") \
+	X(SHARE_OVER,       "shareOverBudget",    COUNT, "shared pages read and copied back: the VMM has too many mappings")
 /* clang-format on */
 
 enum mt_counter_kind {

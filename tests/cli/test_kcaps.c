@@ -31,6 +31,19 @@ MT_TEST("with /dev/userfaultfd a page is moved and a kernel fault served, again 
 			MT_FAIL("%s", err.msg);
 }
 
+MT_TEST("a shared frame is mapped, read, written to and taken away, again and again")
+{
+	struct mt_err err = {0};
+	int rc = mt_kcaps_frames(&err);
+
+	if (rc == -EOPNOTSUPP || rc == -ENOENT || rc == -EACCES)
+		MT_SKIP("this kernel can't, or we may not");
+	for (int i = 0; i < 100 && !rc; i++)
+		rc = mt_kcaps_frames(&err);
+	if (rc)
+		MT_FAIL("%s", err.msg);
+}
+
 MT_TEST("a descriptor that is not /dev/userfaultfd is an error with a reason")
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);

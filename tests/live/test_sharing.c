@@ -116,6 +116,34 @@ MT_TEST("a VM with plenty of memory shares too, slowly, and its pages stay what 
 	live_stop(&d);
 }
 
+MT_TEST("what a guest only reads it reads in the frames, and that takes no memory of its own")
+{
+	struct live_daemon d;
+	struct live_vm a, b;
+
+	live_start(&d, "512M");
+	live_set(&d, NULL, "Mem.ShareScanTime", "1");
+	pair_start(&d, &a, &b,
+		   "--mem 64M --seconds 120 --write-pct 0 --mix 0/60/40/0 --share-group g",
+		   "--mem 64M --seconds 120 --write-pct 0 --mix 0/60/40/0 --share-group g");
+	pair_squeeze(&d, "28M");
+	MT_CHECK(live_wait_at_least(&d, "a", "sharedMapped", 24 * MIB, 60));
+	MT_CHECK(live_wait_at_least(&d, "b", "sharedMapped", 24 * MIB, 60));
+	printf("# %lld KiB in %lld mappings, %lld KiB in %lld mappings\n",
+	       (long long)live_field(&d, "a", "sharedMapped"),
+	       (long long)live_field(&d, "a", "sharedMaps"),
+	       (long long)live_field(&d, "b", "sharedMapped"),
+	       (long long)live_field(&d, "b", "sharedMaps"));
+	MT_CHECK(live_field(&d, "a", "held") <= 28 * MIB);
+	MT_CHECK(live_field(&d, "a", "sharedMaps") <= live_field(&d, "a", "sharedMapped") / 4);
+	live_check(&d, "a");
+	live_check(&d, "b");
+	live_vm_end(&a);
+	live_vm_end(&b);
+	MT_CHECK_EQ(live_field(&d, NULL, "sharedcommon"), 0);
+	live_stop(&d);
+}
+
 MT_TEST("VMs that were not put into one group share nothing with each other")
 {
 	struct live_daemon d;
@@ -157,6 +185,8 @@ MT_TEST("writes, discards and direct I/O on shared pages by several threads spoi
 	}
 	MT_CHECK(live_field(&d, "a", "shareMade") > 100);
 	MT_CHECK(live_field(&d, "a", "faultShared") > 100);
+	MT_CHECK(live_field(&d, "a", "faultMapped") > 100);
+	MT_CHECK(live_field(&d, "a", "shareBroken") > 20);
 	live_vm_finish(&a);
 	live_vm_finish(&b);
 	MT_CHECK_EQ(live_field(&d, NULL, "sharedcommon"), 0);

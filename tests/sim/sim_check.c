@@ -34,6 +34,9 @@ void sim_check_step(void)
 		SIM_FAIL("I7: %lu zip objects for %lu zipped pages",
 			 (unsigned long)mt_zip_objects(pager->zip),
 			 (unsigned long)map->pages[MT_PAGE_ZIPPED]);
+	if (pager->share.maps > pager->share.maps_max)
+		SIM_FAIL("frames take %lu mappings, %lu are allowed",
+			 (unsigned long)pager->share.maps, (unsigned long)pager->share.maps_max);
 	if (map->nominated.count > map->pages[MT_PAGE_NOMINATED] ||
 	    map->zipped.count > map->pages[MT_PAGE_ZIPPED] ||
 	    pager->staging.used < map->pages[MT_PAGE_NOMINATED])
@@ -103,20 +106,15 @@ static bool swap_is(const struct sim_region *region, uint64_t place, uint64_t va
 	return sim_is(mt_fake_swap_page(sim.swap, MT_SLOT(place)), value);
 }
 
-/* Where the map says that the only good copy is, there is what the guest wrote. */
-static void check_page(const struct sim_region *region, uint32_t page)
+bool sim_page_is(const struct sim_region *region, uint32_t page, uint64_t value)
 {
 	struct mt_pager *pager = sim.pager;
 	mt_gpn_t gpn = MT_GPN(region->first.n + page);
 	enum mt_page_state state = mt_page_state(&pager->map, gpn);
 	uint64_t place = mt_page_place(&pager->map, gpn);
-	uint64_t value = region->model[page];
 	const uint8_t *addr = region->base + (uint64_t)page * MT_PAGE_SIZE;
 	bool good = value == 0;
 
-	if (region->present[page] && state != MT_PAGE_RESIDENT)
-		SIM_FAIL("page 0x%x is %s, yet there is a page in its place", gpn.n,
-			 mt_page_state_name(state));
 	if (state == MT_PAGE_RESIDENT && region->present[page])
 		good = sim_is(addr, value);
 	/* Dropped by a discard after the pager had taken notice of it: the next touch finds out. */
@@ -134,9 +132,24 @@ static void check_page(const struct sim_region *region, uint32_t page)
 		good = swap_is(region, place, value);
 	else if (state == MT_PAGE_FAILED)
 		good = sim.damages > 0;
-	if (!good)
-		SIM_FAIL("page 0x%x is %s, and its copy is not what the guest wrote", gpn.n,
-			 mt_page_state_name(state));
+	return good;
+}
+
+/* Where the map says that the only good copy is, there is what the guest wrote. */
+static void check_page(const struct sim_region *region, uint32_t page)
+{
+	struct mt_pager *pager = sim.pager;
+	mt_gpn_t gpn = MT_GPN(region->first.n + page);
+	const char *state = mt_page_state_name(mt_page_state(&pager->map, gpn));
+	uint64_t place = mt_page_place(&pager->map, gpn);
+
+	if (region->mapped[page] != (mt_page_mapped(&pager->map, gpn) ? place + 1 : 0))
+		SIM_FAIL("page 0x%x is %s, and frame %u is mapped there", gpn.n, state,
+			 region->mapped[page]);
+	if (region->present[page] && mt_page_state(&pager->map, gpn) != MT_PAGE_RESIDENT)
+		SIM_FAIL("page 0x%x is %s, yet there is a page in its place", gpn.n, state);
+	if (!sim_page_is(region, page, region->model[page]))
+		SIM_FAIL("page 0x%x is %s, and its copy is not what the guest wrote", gpn.n, state);
 }
 
 /* Called when no discard is under way and the pager has taken them all. */

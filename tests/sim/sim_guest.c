@@ -35,8 +35,13 @@ static bool access_page(struct sim_thread *thread)
 
 	if (thread->page >= region->pages)
 		return true; /* unmapped meanwhile: that thread would have died */
-	if (!region->present[thread->page])
+	if (region->mapped[thread->page]) {
+		page = (uint8_t *)(uintptr_t)sim_share_frame(region->mapped[thread->page] - 1);
+		if (thread->write)
+			return false;
+	} else if (!region->present[thread->page]) {
 		return false;
+	}
 	/* During its own discard a page may have either content. */
 	if (sim_in_flux(thread->region, thread->page))
 		return true;
@@ -189,8 +194,15 @@ static void discard_main(void)
 
 	if (mt_discard(sim.pager, page_addr(region, first), (uint64_t)pages << MT_PAGE_SHIFT))
 		SIM_FAIL("a discard failed");
-	/* It has returned: from now on the range reads as zeros. */
-	memset(&sim.region[region].model[first], 0, pages * sizeof(uint64_t));
+	/* It has returned: the range reads as zeros, but for frames that could not be unmapped. */
+	for (uint32_t i = first; i < first + pages; i++) {
+		struct sim_region *in = &sim.region[region];
+
+		if (!sim.unmap_failures && in->mapped[i])
+			SIM_FAIL("the guest still reads the frame of discarded page %u", i);
+		if (!sim.unmap_failures || !sim_page_is(in, i, in->model[i]))
+			in->model[i] = 0;
+	}
 	sim.flux_pages = 0;
 	sim.discarder.active = false;
 	sim.discarder.inside = false;
@@ -212,6 +224,7 @@ void sim_discard_begin(uint32_t region, uint32_t first, uint32_t pages)
 	sim.flux_region = region;
 	sim.flux_first = first;
 	sim.flux_pages = pages;
+	sim.unmap_failures = 0;
 	sim.discards++;
 	getcontext(&sim.discarder.self);
 	sim.discarder.self.uc_stack.ss_sp = sim.discarder.stack;

@@ -252,6 +252,11 @@ void sim_guest_start(struct sim_guest *guest)
 	sim_task_start(&guest->task[SIM_VMM], vmm_main, guest);
 }
 
+const uint8_t *sim_share_frame(uint32_t frame)
+{
+	return sim.pager->share.frames + ((uint64_t)frame << MT_PAGE_SHIFT);
+}
+
 /* In the middle of a turn of the pager, other threads and other processes run. */
 void sim_share_step(void)
 {

@@ -32,6 +32,7 @@ static struct sim_host_config pick_config(uint64_t seed)
 	config.kill_ppm = sim_pick(&r, 10, 600);
 	config.hostile_ppm = sim_pick_chance(&r, 40) ? sim_pick(&r, 100, 2000) : 0;
 	config.alike = sim_pick_chance(&r, 75) ? sim_pick(&r, 5, 400) : 0;
+	config.guest.maps_max = sim_pick_chance(&r, 30) ? sim_pick(&r, 1, 30) : 0;
 	config.disk_full_pct = sim_pick_chance(&r, 25) ? sim_pick(&r, 1, 40) : 0;
 	config.guest.zip_pct = sim_pick(&r, 1, sim_pick_chance(&r, 30) ? 90 : 25);
 	config.guest.trouble_permille = sim_pick_chance(&r, 60) ? sim_pick(&r, 1, 80) : 0;

@@ -23,7 +23,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MHZ 4000U
+#define MHZ      4000U
+#define MAPS_MAX 16000U
 
 int __wrap_mt_sock_connect(const char *path, int type, struct mt_err *err);
 int __wrap_mt_sock_listen(const char *path, int type, struct mt_err *err);
@@ -324,10 +325,12 @@ int mt_swap_io_new(int fd, uint32_t depth, int event_fd, struct mt_swap_io *ret_
 	return 0;
 }
 
-enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes)
+enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mapping_flags *ret_flags)
 {
 	(void)addr;
 	(void)bytes;
+	if (ret_flags)
+		memset(ret_flags, 0, sizeof(*ret_flags));
 	return MT_MAPPING_ANON;
 }
 
@@ -338,6 +341,12 @@ int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 	uffd->fd = uffd->pagemap_fd = -1;
 	world.now->vm = (struct mt_vm *)(void *)((char *)uffd - offsetof(struct mt_vm, uffd));
 	return 0;
+}
+
+void mt_uffd_like(struct mt_uffd *uffd, const struct mt_mapping_flags *flags)
+{
+	(void)uffd;
+	(void)flags;
 }
 
 void mt_uffd_close(struct mt_uffd *uffd)
@@ -361,6 +370,9 @@ int mt_uffd_register(struct mt_uffd *uffd, void *addr, uint64_t bytes, struct mt
 		sim.staging_slots = (uint32_t)(bytes >> MT_PAGE_SHIFT);
 		return 0;
 	}
+	/* not what this host's kernel allows: a course must not depend on it */
+	if (!pager->share.maps)
+		pager->share.maps_max = sim.config.maps_max ? sim.config.maps_max : MAPS_MAX;
 	region->pages = (uint32_t)(bytes >> MT_PAGE_SHIFT);
 	region->first = mt_region_of_addr(&pager->regions, (uintptr_t)addr)->first;
 	return 0;
@@ -392,6 +404,7 @@ int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes)
 		look_at_left(region);
 	memset(region->present, 0, sizeof(region->present));
 	memset(region->pinned, 0, sizeof(region->pinned));
+	memset(region->mapped, 0, sizeof(region->mapped));
 	memset(region->model, 0, sizeof(region->model));
 	region->pages = 0;
 	sim_guest_forget((uint32_t)(region - sim.region));

@@ -157,6 +157,8 @@ static enum mt_mem_outcome sim_copy(void *ctx, void *to, const void *from, uint6
 		SIM_FAIL("copy from staging slot %u, which is empty: the pager would hang", slot);
 	stop = trouble(&count, false);
 	for (; done < count; done++) {
+		if (region->mapped[page + done])
+			SIM_FAIL("a copy over a mapped frame at page %u", page + done);
 		if (region->present[page + done]) {
 			stop = MT_MEM_EXISTS;
 			break;
@@ -207,6 +209,8 @@ static enum mt_mem_outcome move_one(uint8_t *to, uint8_t *from)
 	struct sim_region *region = sim_region_of(to, &page);
 	enum mt_mem_outcome outcome;
 
+	if (region && region->mapped[page])
+		SIM_FAIL("a move over a mapped frame at page %u", page);
 	if (region ? region->present[page] : is_staging(to, &slot) && sim.staged[slot])
 		return MT_MEM_EXISTS;
 	outcome = take_source(from, to);
@@ -244,6 +248,50 @@ static enum mt_mem_outcome sim_move(void *ctx, void *to, void *from, uint64_t by
 	*ret_done = (uint64_t)done << MT_PAGE_SHIFT;
 	others_run();
 	return stop;
+}
+
+static enum mt_mem_outcome sim_map_frames(void *ctx, void *to, int frames_fd, mt_frame_t first,
+					  uint32_t pages)
+{
+	uint32_t page;
+	struct sim_region *region = sim_region_of(to, &page);
+
+	(void)ctx;
+	(void)frames_fd;
+	others_run();
+	if (!region || page + pages > region->pages)
+		SIM_FAIL("frames are mapped outside of guest memory");
+	if (!sim.calm && sim_chance(sim.config.trouble_permille))
+		return MT_MEM_FAILED;
+	for (uint32_t i = 0; i < pages; i++) {
+		if (region->present[page + i] || region->mapped[page + i])
+			SIM_FAIL("a frame is mapped over page %u", page + i);
+		region->mapped[page + i] = first.n + i + 1;
+	}
+	others_run();
+	return MT_MEM_DONE;
+}
+
+static enum mt_mem_outcome sim_unmap_frames(void *ctx, void *to, uint32_t pages)
+{
+	uint32_t page;
+	struct sim_region *region = sim_region_of(to, &page);
+
+	(void)ctx;
+	others_run();
+	if (!region || page + pages > region->pages)
+		SIM_FAIL("frames are unmapped outside of guest memory");
+	if (!sim.calm && !region->leaving && sim_chance(sim.config.trouble_permille)) {
+		for (uint32_t i = page; i < page + pages; i++)
+			sim.unmap_failures += sim_in_flux((uint32_t)(region - sim.region), i);
+		return MT_MEM_FAILED;
+	}
+	for (uint32_t i = page; i < page + pages; i++) {
+		region->mapped[i] = 0;
+		region->present[i] = region->pinned[i] = false;
+	}
+	others_run();
+	return MT_MEM_DONE;
 }
 
 static void sim_wake(void *ctx, void *addr, uint64_t bytes)
@@ -326,6 +374,8 @@ void sim_mem_ops(struct mt_mem_ops *ret_ops)
 {
 	*ret_ops = (struct mt_mem_ops){.copy = sim_copy,
 				       .move = sim_move,
+				       .map_frames = sim_map_frames,
+				       .unmap_frames = sim_unmap_frames,
 				       .wake = sim_wake,
 				       .drop = sim_drop,
 				       .present = sim_present,

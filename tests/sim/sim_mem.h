@@ -26,6 +26,7 @@ struct sim_region {
 	bool leaving;   /* the VMM is taking it away: nobody touches it any more */
 	bool present[SIM_REGION_PAGES];
 	bool pinned[SIM_REGION_PAGES];
+	uint32_t mapped[SIM_REGION_PAGES]; /* 1 + frame that is mapped there; 0: none */
 	uint64_t model[SIM_REGION_PAGES];
 };
 
@@ -63,6 +64,7 @@ struct sim_state {
 	bool calm;                                    /* no trouble, nothing new */
 	bool quiet;                                   /* no more discards */
 	uint32_t flux_region, flux_first, flux_pages; /* a discard under way */
+	uint64_t unmap_failures;                      /* of its pages */
 	uint64_t reads, discards, failed_seen, checks;
 	struct sim_discarder discarder;
 };
@@ -110,11 +112,13 @@ void sim_share_step(void);
 bool sim_share_at_rest(void);
 void sim_share_check_rest(void);
 void sim_share_report(void);
+const uint8_t *sim_share_frame(uint32_t frame);
 
 /* sim_check.c */
 void sim_check_step(void);
 void sim_check_counts(void);
 void sim_check_contents(void);
 void sim_check_rest(void);
+bool sim_page_is(const struct sim_region *region, uint32_t page, uint64_t value);
 
 #endif

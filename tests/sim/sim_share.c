@@ -34,6 +34,11 @@ static struct {
 	uint64_t made, cuts, others;
 } host;
 
+const uint8_t *sim_share_frame(uint32_t frame)
+{
+	return host.frames + (uint64_t)frame * MT_PAGE_SIZE;
+}
+
 static void host_freed(void *ctx, mt_frame_t frame)
 {
 	(void)ctx;
@@ -82,8 +87,10 @@ static uint32_t host_offer(struct mt_share_member *member, mt_gpn_t gpn, uint64_
 		memcpy(host.frames + (uint64_t)frame.n * MT_PAGE_SIZE, content, MT_PAGE_SIZE);
 	host.made += fresh;
 	tail = sim.pager->share.again_tail;
-	if (fresh && hint.member == host.vm &&
-	    tail - sim.pager->share.again_head < MT_SHARE_AGAINS) {
+	if (fresh && hint.member == host.vm && sim_chance(20)) {
+		sim.pager->share.again_lost = true;
+	} else if (fresh && hint.member == host.vm &&
+		   tail - sim.pager->share.again_head < MT_SHARE_AGAINS) {
 		sim.pager->share.again[tail % MT_SHARE_AGAINS] = hint.gpn;
 		sim.pager->share.again_tail = tail + 1;
 	}
@@ -255,6 +262,8 @@ void sim_share_start(void)
 	mt_share_set_pages(host.vm, 100000);
 	mt_share_set_pages(host.other, 400);
 	begin = (struct mt_share_begin){.frames = host.frames};
+	if (sim.config.maps_max)
+		sim.pager->share.maps_max = sim.config.maps_max;
 	atomic_store(&sim.pager->share.pages_per_ks, 100000);
 	mt_share_begin(sim.pager, &begin);
 }
@@ -266,13 +275,17 @@ void sim_share_report(void)
 	if (!sim.config.alike)
 		return;
 	printf("# shared %llu times, %llu came back, %llu too late, %llu frames made, %llu "
-	       "reconnections, the other VM shared %llu\n",
+	       "reconnections, the other VM shared %llu; frames mapped %llu times, %llu pages "
+	       "broken\n",
 	       (unsigned long long)counter[MT_C_SHARE_MADE],
 	       (unsigned long long)counter[MT_C_FAULT_SHARED],
 	       (unsigned long long)counter[MT_C_SHARE_VOLATILE], (unsigned long long)host.made,
-	       (unsigned long long)host.cuts, (unsigned long long)host.others);
+	       (unsigned long long)host.cuts, (unsigned long long)host.others,
+	       (unsigned long long)counter[MT_C_FAULT_MAPPED],
+	       (unsigned long long)counter[MT_C_SHARE_BROKEN]);
 	if (sim.config.must_share &&
-	    (counter[MT_C_SHARE_MADE] < 1000 || counter[MT_C_FAULT_SHARED] < 1000))
+	    (counter[MT_C_SHARE_MADE] < 1000 || counter[MT_C_FAULT_SHARED] < 1000 ||
+	     counter[MT_C_FAULT_MAPPED] < 1000 || counter[MT_C_SHARE_BROKEN] < 500))
 		SIM_FAIL("hardly anything was shared");
 	if (counter[MT_C_SHARE_DIFFERS])
 		SIM_FAIL("a frame had not the content of its hash");

@@ -86,7 +86,10 @@ static void region_remove(uint32_t i)
 	struct sim_region *region = &sim.region[i];
 	struct mt_pager *pager = sim.pager;
 
+	/* What can't be unmapped is another matter (vm_region.c). */
+	sim.calm = true;
 	mt_discard_range(pager, region->first, region->pages);
+	sim.calm = false;
 	for (uint32_t page = 0; page < region->pages; page++)
 		mt_page_set(&pager->map, MT_GPN(region->first.n + page), MT_PAGE_RELEASED,
 			    MT_PAGE_UNTOUCHED, 0);
@@ -95,6 +98,7 @@ static void region_remove(uint32_t i)
 	mt_staging_flush(&pager->staging);
 	memset(region->present, 0, sizeof(region->present));
 	memset(region->pinned, 0, sizeof(region->pinned));
+	memset(region->mapped, 0, sizeof(region->mapped));
 	memset(region->model, 0, sizeof(region->model));
 	region->pages = 0;
 	sim_guest_forget(i);

@@ -35,9 +35,10 @@ struct sim_config {
 	bool swap_errors;          /* transfers fail, and say so: nothing may get lost */
 	uint32_t eio_pct;          /* so many in a hundred, with swap_errors */
 	bool regions_come_and_go;
-	uint32_t alike;   /* so many contents that many pages have; 0: no sharing */
-	bool must_share;  /* a run in which hardly anything is shared has failed */
-	bool all_shrinks; /* every page goes to the zip store if it may */
+	uint32_t alike;    /* so many contents that many pages have; 0: no sharing */
+	uint32_t maps_max; /* mappings of frames there may be; 0: as many as the kernel has */
+	bool must_share;   /* a run in which hardly anything is shared has failed */
+	bool all_shrinks;  /* every page goes to the zip store if it may */
 };
 
 /** sim_run() - @steps random steps. Ends the process, having said why, if anything is wrong. */
