@@ -17,10 +17,12 @@ void sim_check_step(void)
 	const struct mt_page_map *map = &pager->map;
 	uint64_t mapped = 0, counted = 0;
 
-	for (uint32_t i = 0; i < SIM_REGIONS; i++)
-		if (!sim.region[i].leaving ||
-		    mt_region_of_addr(&pager->regions, (uintptr_t)sim.region[i].base))
+	for (uint32_t i = 0; i < SIM_REGIONS; i++) {
+		if (mt_region_of_addr(&pager->regions, (uintptr_t)sim.region[i].base))
 			mapped += sim.region[i].pages;
+		else if (sim.region[i].pages && !sim.quiet)
+			SIM_FAIL("region %u is not known", i);
+	}
 	for (uint32_t i = 0; i < MT_PAGE_STATES; i++)
 		counted += map->pages[i];
 	if (mapped != counted)

@@ -116,7 +116,7 @@ static void daemon_live(void)
 
 void sim_daemon_turn(void)
 {
-	if (!world.server || world.in_daemon)
+	if (!world.server || world.in_daemon || (!world.calm && world.clock_ns < world.hang_ns))
 		return;
 	if (world.calm)
 		world.death_in = 0;

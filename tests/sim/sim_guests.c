@@ -115,6 +115,20 @@ static void vmm_remove(struct sim_guest *guest, uint32_t i)
 	world.removes++;
 }
 
+/* As before it moves to another address: every page must be back, and stay. */
+static void vmm_let_go(struct sim_guest *guest, uint32_t i)
+{
+	struct sim_region *region = &sim.region[i];
+	uint64_t bytes = (uint64_t)region->pages << MT_PAGE_SHIFT;
+
+	vmm_settle_discards();
+	if (mt_vm_let_go(guest->vm, region->base, bytes))
+		HOST_FAIL("memory of %s can't be let go", guest->name);
+	madvise(region->base, bytes, MADV_DONTNEED);
+	sim.quiet = false;
+	world.removes++;
+}
+
 static bool vmm_start(struct sim_guest *guest, struct mt_vm **ret_vm)
 {
 	struct mt_vm_options options = {.struct_size = sizeof(options),
@@ -147,8 +161,10 @@ static void vmm_something(struct sim_guest *guest)
 		return;
 	if (!sim.region[i].pages)
 		vmm_add(guest, i);
-	else if (sim_chance(300))
+	else if (sim_chance(250))
 		vmm_remove(guest, i);
+	else if (sim_chance(150))
+		vmm_let_go(guest, i);
 }
 
 /* Its pager is about to go. */
@@ -410,8 +426,8 @@ bool sim_guest_at_rest(const struct sim_guest *guest)
 
 	if (!guest->present)
 		return true;
-	if (!pager || guest->vm->link.fd < 0 || guest->vm->link.request_open ||
-	    pager->commands.first || pager->leaving)
+	if (!pager || guest->state->quiet || guest->vm->link.fd < 0 ||
+	    guest->vm->link.request_open || pager->commands.first || pager->leaving)
 		return false;
 	share = &pager->share;
 	for (uint32_t i = 0; i < MT_SHARE_BATCHES; i++)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define OWN_PAGES 64U
+#define HANG_PPM  50U
 /* Between two looks at everything. */
 #define REST_STEPS 3000U
 /* Steps without trouble within which every thread must have its page, and nothing be on its way. */
@@ -85,6 +86,8 @@ static void daemon_comes_and_goes(void)
 		sim_daemon_start();
 	else if (world.server && !world.calm && host_chance_ppm(world.config.death_ppm / 8))
 		sim_daemon_stop();
+	else if (host_chance_ppm(HANG_PPM))
+		world.hang_ns = world.clock_ns + host_below(20) * NS_PER_S;
 }
 
 static void step(void)
@@ -116,7 +119,7 @@ static uint32_t blocked(void)
 
 static bool at_rest(void)
 {
-	if (!world.server || blocked() || !sim_kernel_silent())
+	if (!world.server || blocked() || !sim_kernel_silent() || !sim_books_sizes_agree())
 		return false;
 	for (uint32_t i = 0; i < SIM_GUESTS_MAX; i++)
 		if (!sim_guest_at_rest(&world.guest[i]))
@@ -179,6 +182,8 @@ static void tell_unrest(void)
 	for (uint32_t i = 0; i < SIM_GUESTS_MAX; i++) {
 		const struct sim_guest *guest = &world.guest[i];
 
+		if (!sim_books_sizes_agree())
+			printf("# the daemon has another size of some VM's memory\n");
 		if (!sim_guest_at_rest(guest))
 			printf("# %s has not come to rest: %s\n", guest->name,
 			       !sim_guest_pager(guest)  ? "it starts or leaves"

@@ -93,6 +93,7 @@ struct sim_world {
 	uint32_t death_in; /* calls to the kernel until the daemon dies; 0: it doesn't */
 	jmp_buf death;
 	uint64_t start_ns; /* when to start it again */
+	uint64_t hang_ns;  /* it does nothing before then */
 	int epoll_fd;      /* the daemon's */
 
 	uint64_t daemons, deaths, guests, leaves, kills, refusals, hostiles, rests, adds, removes;
@@ -157,6 +158,7 @@ int sim_hostile_process_fd(pid_t pid);
 
 /* sim_books.c */
 void sim_books_check(void);
+bool sim_books_sizes_agree(void);
 void sim_books_check_rest(void);
 void sim_books_check_tables(void);
 void sim_books_check_empty(void);

@@ -70,7 +70,7 @@ static void say_shared(union mt_wire_msg *msg)
 		mt_wire_init(msg, MT_WIRE_SHARE_RELEASE, 0);
 		msg->share_release.count = 1 + host_below(MT_WIRE_SHARE_RELEASES);
 		for (uint32_t i = 0; i < msg->share_release.count; i++)
-			msg->share_release.frame[i] = host_below(300);
+			msg->share_release.frame[i] = host_below(1 + host_below(300));
 		break;
 	case 1:
 		mt_wire_init(msg, MT_WIRE_SHARE_KEEP, 0);

@@ -62,7 +62,7 @@ struct sim_state {
 	uint64_t damages;
 	bool in_step;                                 /* the pager is in a turn */
 	bool calm;                                    /* no trouble, nothing new */
-	bool quiet;                                   /* no more discards */
+	bool quiet;                                   /* no discards: a region is on its way out */
 	uint32_t flux_region, flux_first, flux_pages; /* a discard under way */
 	uint64_t unmap_failures;                      /* of its pages */
 	uint64_t reads, discards, failed_seen, checks;
