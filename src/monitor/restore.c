@@ -61,5 +61,7 @@ bool mt_restore_some(struct mt_pager *pager, void *restore)
 	/* Counted here: what other threads can read is a turn old. */
 	at->failed_pages = pager->map.pages[MT_PAGE_FAILED];
 	pager->leaving = !at->failed_pages;
+	/* Whoever stays after all has come to hold more than he may, and gives it up again. */
+	pager->settling = true;
 	return true;
 }
