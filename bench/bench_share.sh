@@ -14,18 +14,22 @@
 #   before      what the kernel says: anonymous memory of all QEMUs, each taken before it was steered to less
 #   after       the same now, and the memory behind the frames; includes what was compressed, not what was swapped
 #
-# At the end all guests are stopped and their memory is saved; --scan PROGRAM (bench_share_scan) says how many pages in
-# it are alike, which is what sharing could have found at best.
+# With the last guest there the scanner gets --rest SEC more, enough to look through all memory once, and the last line is
+# printed again.
 #
-# usage: bench_share.sh [--guests N] [--mem SIZE] [--target SIZE] [--pool SIZE] [--settle SEC] [--csv FILE] [--scan PROGRAM]
+# At the end all guests are stopped and their memory is saved, twice with the same time between; --scan PROGRAM
+# (bench_share_scan) says how many pages that did not change are alike, which is what sharing could have found at best.
+#
+# usage: bench_share.sh [--guests N] [--mem SIZE] [--target SIZE] [--pool SIZE] [--settle SEC] [--rest SEC] [--csv FILE]
+#                       [--svg FILE] [--scan PROGRAM]
 
 set -uo pipefail
 
-guests=10 mem=128M target=32M pool=2G settle=40 csv=/dev/null scan=
+guests=10 mem=128M target=32M pool=2G settle=40 rest=75 csv= svg= scan=
 while [ $# -gt 0 ]; do
 	case "$1" in
 	--guests) guests=$2 ;; --mem) mem=$2 ;; --target) target=$2 ;; --pool) pool=$2 ;;
-	--settle) settle=$2 ;; --csv) csv=$2 ;; --scan) scan=$2 ;;
+	--settle) settle=$2 ;; --rest) rest=$2 ;; --csv) csv=$2 ;; --svg) svg=$2 ;; --scan) scan=$2 ;;
 	*) echo "bench_share: '$1' is not an option" >&2; exit 2 ;;
 	esac
 	shift 2
@@ -86,6 +90,19 @@ settled() {
 	done
 }
 
+# table_line N: what N guests have in common now.
+table_line() {
+	local n=$1 memsize empty shared zero frames after touched
+	memsize=$(sum_of memsize) empty=$(($(sum_of untouched) + $(sum_of released)))
+	shared=$(host_is .shared) zero=$(host_is .zero) frames=$(host_is .sharedcommon) after=$(($(anonymous_kib) + $(frames_outside_kib)))
+	touched=$((memsize - empty))
+	awk -v n="$n" -v t="$touched" -v s="$shared" -v z="$zero" -v f="$frames" -v b="$before" -v o="$after" 'BEGIN {
+		printf "%6d %8.1fM %8.1fM %6.1fM %8.1fM %8.1fM %9.1f %9.1f %8.1fM %8.1fM\n", n, t / 1024, s / 1024, z / 1024,
+			f / 1024, (s - f) / 1024, 100 * s / t, 100 * (s - f) / t, b / 1024, o / 1024 }'
+	echo "$n,$touched,$shared,$zero,$frames,$((shared - frames)),$before,$after" >>"$csv"
+}
+
+csv=${csv:-$work/table.csv}
 daemon_start "$pool" || exit 1
 memtide set --host Mem.ShareScanTime=1 >/dev/null
 printf 'guests,touched_kib,shared_kib,zero_kib,frames_kib,reclaimed_kib,before_kib,after_kib\n' >"$csv"
@@ -99,14 +116,13 @@ for ((n = 1; n <= guests; n++)); do
 	before=$((before + $(awk '/^Anonymous:/ { print $2 }' "/proc/$(field "g$n" .pid)/smaps_rollup")))
 	memtide set "g$n" target_max="$target" >/dev/null
 	settled
-	memsize=$(sum_of memsize) empty=$(($(sum_of untouched) + $(sum_of released)))
-	shared=$(host_is .shared) zero=$(host_is .zero) frames=$(host_is .sharedcommon) after=$(($(anonymous_kib) + $(frames_outside_kib)))
-	touched=$((memsize - empty))
-	awk -v n="$n" -v t="$touched" -v s="$shared" -v z="$zero" -v f="$frames" -v b="$before" -v o="$after" 'BEGIN {
-		printf "%6d %8.1fM %8.1fM %6.1fM %8.1fM %8.1fM %9.1f %9.1f %8.1fM %8.1fM\n", n, t / 1024, s / 1024, z / 1024,
-			f / 1024, (s - f) / 1024, 100 * s / t, 100 * (s - f) / t, b / 1024, o / 1024 }'
-	echo "$n,$touched,$shared,$zero,$frames,$((shared - frames)),$before,$after" >>"$csv"
+	table_line "$n"
 done
+sleep "$rest"
+table_line "$guests"
+# The line before is the same number of guests: in the picture only the last one counts.
+[ -z "$svg" ] || awk -F, 'NR > 1 && $1 != last { print line } { last = $1; line = $0 } END { print line }' "$csv" |
+	awk -f "$(dirname "${BASH_SOURCE[0]}")/share_plot.awk" >"$svg"
 for ((n = 1; n <= guests; n++)); do
 	memtide check "g$n" || exit 1
 done
@@ -114,11 +130,28 @@ memtide show g1 --json | jq -c '{resident, nominated, zero, sharedFrames, zipped
 	shareScanned, shareMade, shareUnchanged, shareNoMatch, shareVolatile, shareFull, shareDiffers, shareLarge, faultShared}'
 [ -n "$scan" ] || exit 0
 bytes=$(($(sum_of memsize) * 1024 / guests))
+
+# save SUFFIX: all guests' memory, while all stand still.
+save() {
+	local n what
+	for what in stop save cont; do
+		for ((n = 1; n <= guests; n++)); do
+			qmp_open "g$n" >/dev/null
+			if [ $what = save ]; then
+				qmp "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":$bytes,\"filename\":\"$work/g$n.$1\"}}"
+			else
+				qmp "{\"execute\":\"$what\"}"
+			fi >/dev/null
+		done
+	done
+}
+
 found=$(sum_of sharedFrames)
-for ((n = 1; n <= guests; n++)); do
-	qmp_open "g$n" >/dev/null
-	qmp '{"execute":"stop"}' >/dev/null
-	qmp "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":0,\"size\":$bytes,\"filename\":\"$work/g$n.mem\"}}" >/dev/null
-done
-"$scan" "$work"/g*.mem
-echo "in frames: $((found / 4)) pages"
+save early
+sleep "$rest"
+found_late=$(sum_of sharedFrames)
+save late
+files=()
+for ((n = 1; n <= guests; n++)); do files+=("$work/g$n.late:$work/g$n.early"); done
+"$scan" "${files[@]}"
+echo "in frames: $((found / 4)) pages, at the second time $((found_late / 4))"

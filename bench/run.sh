@@ -14,7 +14,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "${1:-$(dirname "$here")/build}" && pwd)
 json=${2:-$build/bench.json}
-only=${BENCH_ONLY:-reclaim fault break victims guest tax balloon mmu}
+only=${BENCH_ONLY:-reclaim fault break ksm victims guest tax balloon mmu}
 rounds=${BENCH_ROUNDS:-5}
 status=0
 
@@ -30,6 +30,7 @@ for part in $only; do
 	reclaim) "$here/zram.sh" "$build/bench/bench_reclaim" -r "$rounds" || status=1 ;;
 	fault) "$here/zram.sh" "$build/bench/bench_fault" -r "$rounds" || status=1 ;;
 	break) "$build/bench/bench_break" || status=1 ;;
+	ksm) "$here/bench_ksm.sh" "$build" || status=1 ;;
 	victims) "$build/bench/bench_victims" || status=1 ;;
 	guest) "$here/bench_guest.sh" "$build" || status=1 ;;
 	tax) "$here/idle_tax.sh" "$build" || status=1 ;;

@@ -276,6 +276,7 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 	pager->settling = pager->settling && mt_room_held_pages(pager) > mt_room_grant_pages(pager);
 	mt_nursery_update(pager);
 	mt_staging_flush(&pager->staging);
+	mt_share_count_maps(pager);
 	pager_publish(pager);
 	/* Last: who sees that grant was returned sees that the memory it was for is no longer held.
 	 */

@@ -79,6 +79,7 @@ struct mt_share {
 	uint64_t mapped_pages;
 	uint64_t maps;
 	uint64_t maps_max;
+	uint64_t maps_held_pages; /* kernel memory behind them, as far as it is counted as held */
 	enum mt_share_sync sync;
 	mt_gpn_t tell_next;
 	uint32_t last_number;
@@ -169,6 +170,9 @@ void mt_share_unmap_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages
 
 /** mt_share_forget_maps() - whatever was mapped in a range has been replaced by the VMM */
 void mt_share_forget_maps(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
+
+/** mt_share_count_maps() - count what the mappings cost the kernel, as far as there is room */
+void mt_share_count_maps(struct mt_pager *pager);
 
 /** mt_share_audit_maps() - count mapped pages and mappings anew */
 void mt_share_audit_maps(struct mt_pager *pager, uint64_t *ret_pages, uint64_t *ret_maps);

@@ -24,6 +24,8 @@
 #define MAP_AROUND 16U
 /* Pages of a range unmapped at once. */
 #define MAP_RANGE 512U
+/* Kernel memory for a mapping and the part of guest memory behind it. */
+#define MAP_BYTES 450U
 /* The kernel's own default, for when it does not say. */
 #define MAP_COUNT_DEFAULT 65530U
 
@@ -210,6 +212,18 @@ void mt_share_forget_maps(struct mt_pager *pager, mt_gpn_t first, uint64_t pages
 	for (uint64_t i = 0; pager->share.mapped_pages && i < pages; i++)
 		if (mt_page_mapped(&pager->map, MT_GPN(first.n + i)))
 			map_unmark(pager, MT_GPN(first.n + i));
+}
+
+/* Taking a mapping away may make two of it, and must not wait for room: that is made up for here.
+ */
+void mt_share_count_maps(struct mt_pager *pager)
+{
+	struct mt_share *share = &pager->share;
+	uint64_t pages = mt_pages_of_bytes(share->maps * MAP_BYTES);
+
+	if (pages > share->maps_held_pages)
+		pages = MT_MIN(pages, share->maps_held_pages + mt_room_left_pages(pager));
+	share->maps_held_pages = pages;
 }
 
 void mt_share_audit_maps(struct mt_pager *pager, uint64_t *ret_pages, uint64_t *ret_maps)

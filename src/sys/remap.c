@@ -26,9 +26,21 @@
 
 static uint8_t *remap_mmap(uint64_t bytes, int flags, int fd, uint64_t offset)
 {
-	long at = syscall(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, (long)offset);
+	long at = syscall(SYS_mmap, NULL, bytes, PROT_NONE, flags, fd, (long)offset);
 
-	return at == -1 ? NULL : (uint8_t *)at;
+	if (at == -1)
+		return NULL;
+	syscall(SYS_munlock, at, bytes);
+	return (uint8_t *)at;
+}
+
+/*
+ * Only what is sure not to be locked is made accessible: in a VMM that called mlockall() the kernel
+ * would fill it with pages at once, and what is to be empty would read as zeros.
+ */
+static int remap_open(void *addr, uint64_t bytes)
+{
+	return syscall(SYS_mprotect, addr, bytes, PROT_READ | PROT_WRITE) ? -errno : 0;
 }
 
 static int remap_advise(void *addr, uint64_t bytes, int advice)
@@ -86,8 +98,10 @@ static int remap_frames(const struct mt_remap *remap, const struct mt_remap_ask 
 	if (!ready)
 		return -errno;
 	remap_mark(remap, ready, ask->bytes);
-	rc = remap_register(remap, ready, ask->bytes,
-			    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
+	rc = remap_open(ready, ask->bytes);
+	if (!rc)
+		rc = remap_register(remap, ready, ask->bytes,
+				    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
 	if (!rc)
 		rc = remap_protect(remap, ready, ask->bytes);
 	if (rc) {
@@ -99,25 +113,38 @@ static int remap_frames(const struct mt_remap *remap, const struct mt_remap_ask 
 	return remap_move(ask, ready);
 }
 
+static void remap_drop_spare(struct mt_remap *remap)
+{
+	if (!remap->spare_guard)
+		return;
+	syscall(SYS_munmap, remap->spare_guard, MT_PAGE_SIZE);
+	syscall(SYS_munmap, remap->spare, remap->spare_bytes + MT_PAGE_SIZE);
+	remap->spare_guard = remap->spare = NULL;
+	remap->spare_bytes = 0;
+}
+
+/*
+ * The guards keep it from being joined with guest memory beside it: what belongs to a mapping that
+ * has pages could not be joined with what is around it in its new place.
+ */
 static int remap_more_spare(struct mt_remap *remap, uint64_t bytes)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | (remap->flags.no_reserve ? MAP_NORESERVE : 0);
 	int rc;
 
-	if (remap->spare_bytes)
-		syscall(SYS_munmap, remap->spare, remap->spare_bytes);
-	remap->spare_bytes = MT_MAX(bytes, REMAP_SPARE_BYTES);
-	remap->spare = remap_mmap(remap->spare_bytes, flags, -1, 0);
-	if (!remap->spare) {
-		remap->spare_bytes = 0;
+	remap_drop_spare(remap);
+	bytes = MT_MAX(bytes, REMAP_SPARE_BYTES);
+	remap->spare_guard = remap_mmap(bytes + 2 * MT_PAGE_SIZE, flags, -1, 0);
+	if (!remap->spare_guard)
 		return -errno;
-	}
-	remap_mark(remap, remap->spare, remap->spare_bytes);
-	rc = remap_register(remap, remap->spare, remap->spare_bytes, UFFDIO_REGISTER_MODE_MISSING);
-	if (rc) {
-		syscall(SYS_munmap, remap->spare, remap->spare_bytes);
-		remap->spare_bytes = 0;
-	}
+	remap->spare = remap->spare_guard + MT_PAGE_SIZE;
+	remap->spare_bytes = bytes;
+	remap_mark(remap, remap->spare, bytes);
+	rc = remap_open(remap->spare, bytes);
+	if (!rc)
+		rc = remap_register(remap, remap->spare, bytes, UFFDIO_REGISTER_MODE_MISSING);
+	if (rc)
+		remap_drop_spare(remap);
 	return rc;
 }
 
@@ -199,8 +226,7 @@ void mt_remap_stop(struct mt_remap *remap)
 		remap_notify(remap->wake_fd);
 		pthread_join(remap->thread, NULL);
 	}
-	if (remap->spare_bytes)
-		syscall(SYS_munmap, remap->spare, remap->spare_bytes);
+	remap_drop_spare(remap);
 	if (remap->wake_fd >= 0)
 		close(remap->wake_fd);
 	if (remap->done_fd >= 0)

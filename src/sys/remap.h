@@ -36,7 +36,9 @@ struct mt_remap {
 	_Atomic bool stop;
 	struct mt_remap_ask ask;
 	int rc;
-	/* Watched memory that nobody has touched, to be put where frames go: what is left of it. */
+	/* Watched memory that nobody has touched, to be put where frames go: what is left of it. A
+	 * page before it all and one behind can't be touched. */
+	uint8_t *spare_guard;
 	uint8_t *spare;
 	uint64_t spare_bytes;
 	struct mt_mapping_flags flags; /* the guest memory's, or the kernel can't join it with it */

@@ -5,7 +5,7 @@
 #
 # Why: races need time and company. How: guests of 512 MiB in a pool of 1 GiB run guestmem, redis and direct disk I/O
 # (native and io_uring), each checking itself, again and again until the time is over; every VM's target_max jumps
-# between 30 % and 100 % every second; "memtide check" looks at every page map every 10 s; what the VMs' processes
+# between 30 % and 100 % every second, and they share pages with each other; "memtide check" looks at every page map every 10 s; what the VMs' processes
 # hold is measured from outside ten times a second, against the pool. Prints a table and PASS or FAIL; exits 0 or 1.
 
 set -u
@@ -66,7 +66,7 @@ start_guests() {
 		native) options+=(--scratch "$work/disk-native,aio=native,cache=none,size=128M") ;;
 		uring) options+=(--scratch "$work/disk-uring,aio=io_uring,cache=none,size=128M") ;;
 		esac
-		GUEST_LIMIT=$((seconds * 3 + 400)) guest_start "$name" "${commands[$name]}" "${options[@]}"
+		RUN_OPTIONS='--share-group stress' GUEST_LIMIT=$((seconds * 3 + 400)) guest_start "$name" "${commands[$name]}" "${options[@]}"
 	done
 	for name in "${names[@]}"; do
 		guest_managed "$name" || return 1
@@ -142,13 +142,13 @@ check_rounds() {
 
 table() {
 	local name
-	printf '# %-8s %9s %9s %9s %9s %9s %9s %8s %8s %8s\n' VM faults zipin zipout swapout swapin nominated pinned \
-		p50/us p99/us
+	printf '# %-8s %9s %9s %9s %9s %9s %9s %8s %8s %8s %8s %8s %8s\n' VM faults zipin zipout swapout swapin nominated \
+		pinned p50/us p99/us shared mapped broken
 	for name in "${names[@]}"; do
 		jq -r --arg n "$name" '[$n, .faultNew + .faultNominated + .faultZero + .faultZipped + .faultSwapped, .zipin,
 			.zipout, .swapout, .swapin, .nominations, .pinned, (.faultP50 / 1000 | round),
-			(.faultP99 / 1000 | round)] | @tsv' "$work/$name.last" 2>/dev/null |
-			awk '{ printf "# %-8s %9s %9s %9s %9s %9s %9s %8s %8s %8s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 }'
+			(.faultP99 / 1000 | round), .shareMade, .faultMapped, .shareBroken] | @tsv' "$work/$name.last" 2>/dev/null |
+			awk '{ printf "# %-8s %9s %9s %9s %9s %9s %9s %8s %8s %8s %8s %8s %8s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 }'
 	done
 }
 
@@ -168,7 +168,7 @@ judge() {
 
 main() {
 	local name
-	if ! daemon_start "${pool}M" || ! start_guests; then
+	if ! daemon_start "${pool}M" || ! memtide set --host Mem.ShareScanTime=5 >/dev/null || ! start_guests; then
 		fail "the guests do not start"
 		return
 	fi

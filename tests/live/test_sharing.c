@@ -193,7 +193,7 @@ MT_TEST("writes, discards and direct I/O on shared pages by several threads spoi
 	live_stop(&d);
 }
 
-/* MT_SHARE_KILLS: how many times; 10. */
+/* MT_SHARE_KILLS: how many times; 200. */
 MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and counts right again", 900)
 {
 	struct live_daemon d;
@@ -210,7 +210,7 @@ MT_TEST_LIMIT("a daemon killed and restarted many times loses no frame and count
 	pair_squeeze(&d, "24M");
 	MT_CHECK(wait_shared(&d, 4 * MIB, 20));
 	live_sleep(1.5); /* the state file follows within a second */
-	for (long i = kills ? strtol(kills, NULL, 10) : 10; i > 0; i--) {
+	for (long i = kills ? strtol(kills, NULL, 10) : 200; i > 0; i--) {
 		live_kill(&d);
 		live_restart(&d);
 		back(&d, "a");

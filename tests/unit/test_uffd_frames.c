@@ -175,6 +175,21 @@ MT_TEST("a page moved out can be replaced by a frame, and one behind frames can 
 	end(&w);
 }
 
+MT_TEST("where all memory to come is locked, a frame that is taken away leaves nothing behind")
+{
+	struct watched w;
+	bool present = true;
+
+	begin(&w, false);
+	if (mlockall(MCL_FUTURE))
+		MT_SKIP("may not lock memory");
+	put_frame(&w, 20, 1, 1);
+	MT_CHECK_EQ(w.mem.unmap_frames(w.mem.ctx, w.ram + 20 * MT_PAGE_SIZE, 1), MT_MEM_DONE);
+	MT_CHECK_EQ(w.mem.present(w.mem.ctx, w.ram + 20 * MT_PAGE_SIZE, 1, &present), 0);
+	MT_CHECK(!present);
+	end(&w);
+}
+
 MT_TEST("frames of a file that is not there are refused, and nothing has changed")
 {
 	struct watched w;
