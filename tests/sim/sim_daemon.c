@@ -14,6 +14,8 @@
 
 /* Calls to the kernel within which a daemon that is to die does so. */
 #define DEATH_WITHIN 30U
+/* A daemon is young for so long. */
+#define YOUNG_NS 1500000000U
 /* Longest time without a daemon. */
 #define AWAY_NS 3000000000U
 
@@ -32,6 +34,7 @@ void sim_daemon_start(void)
 	if (!world.server)
 		HOST_FAIL("the daemon does not start: %s", err.msg);
 	world.daemons++;
+	world.born_ns = world.clock_ns;
 }
 
 void sim_daemon_may_die(void)
@@ -116,11 +119,14 @@ static void daemon_live(void)
 
 void sim_daemon_turn(void)
 {
+	/* VMs are still coming back: what they tell must not get lost with a second death. */
+	bool young = world.clock_ns - world.born_ns < YOUNG_NS;
+
 	if (!world.server || world.in_daemon || (!world.calm && world.clock_ns < world.hang_ns))
 		return;
 	if (world.calm)
 		world.death_in = 0;
-	else if (!world.death_in && host_chance_ppm(world.config.death_ppm))
+	else if (!world.death_in && host_chance_ppm(world.config.death_ppm * (young ? 8 : 1)))
 		world.death_in = 1 + host_below(DEATH_WITHIN);
 	daemon_do(daemon_live);
 }

@@ -93,6 +93,7 @@ struct sim_world {
 	uint32_t death_in; /* calls to the kernel until the daemon dies; 0: it doesn't */
 	jmp_buf death;
 	uint64_t start_ns; /* when to start it again */
+	uint64_t born_ns;  /* when it was started */
 	uint64_t hang_ns;  /* it does nothing before then */
 	int epoll_fd;      /* the daemon's */
 
