@@ -42,9 +42,9 @@ static void say_hello(void)
 
 	mt_wire_init(&msg, MT_WIRE_HELLO, 1);
 	snprintf(msg.hello.name, sizeof(msg.hello.name), "%s",
-		 host_below(2) && guest->name[0] ? guest->name : "evil");
+		 !host_below(3) && guest->name[0] ? guest->name : "evil");
 	snprintf(msg.hello.vmm, sizeof(msg.hello.vmm), "liar");
-	if (host_below(2))
+	if (!host_below(4))
 		snprintf(msg.hello.secret, sizeof(msg.hello.secret), "guessed");
 	if (host_below(2))
 		snprintf(msg.hello.share_group, sizeof(msg.hello.share_group), "all");
@@ -52,7 +52,7 @@ static void say_hello(void)
 	msg.hello.shared_pages = host_below(2) ? some_pages() : 0;
 	/* One that was never granted anything: a daemon that lost its state file would have to
 	 * believe it. */
-	msg.hello.reservation_bytes = host_below(3) ? 0 : some_pages() << MT_PAGE_SHIFT;
+	msg.hello.reservation_bytes = host_below(8) ? 0 : some_pages() << MT_PAGE_SHIFT;
 	say(&msg);
 }
 
@@ -100,13 +100,13 @@ static void say_something(void)
 {
 	union mt_wire_msg msg;
 
-	switch (host_below(6)) {
+	switch (host_below(12)) {
 	case 0:
 		say_region(&msg);
 		break;
 	case 1:
 		mt_wire_init(&msg, MT_WIRE_GRANT_RETURN, 0);
-		msg.grant_return.pages = some_pages();
+		msg.grant_return.pages = host_below(3) ? 0 : some_pages();
 		break;
 	case 2:
 		mt_wire_init(&msg, MT_WIRE_STATS, 0);
