@@ -213,13 +213,17 @@ static void hello_tell(struct mt_link *link, bool again)
 }
 
 /* A daemon that was restarted gets the VM's swap file back, so that it can grow with the VM. */
-static void hello_swap(struct mt_link *link, int swap_fd)
+static void hello_swap(struct mt_link *link, const struct mt_wire_hello *hello, int swap_fd)
 {
 	struct mt_vmrec *vm = link->vm;
 	char text[MT_WIRE_TEXT_MAX];
 	struct mt_err err = {0};
 
-	if (!vm->swap_unknown || !mt_region_swap_adopt(link->server, vm, swap_fd, &err))
+	/* one that never had memory never had a swap file: it gets its first from us */
+	if (swap_fd < 0 && !hello->memsize_pages)
+		vm->swap_unknown = false;
+	if (swap_fd < 0 || !vm->swap_unknown ||
+	    !mt_region_swap_adopt(link->server, vm, swap_fd, &err))
 		return;
 	snprintf(text, sizeof(text), "its swap file can't grow any more: %.240s", err.msg);
 	mt_server_event_limited(link->server, &vm->rate, MT_EVENT_WARNING, vm->name, text);
@@ -242,8 +246,8 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello, i
 		hello_refused(link, hello, &err);
 		return;
 	}
-	if (again && swap_fd >= 0)
-		hello_swap(link, swap_fd);
+	if (again)
+		hello_swap(link, hello, swap_fd);
 	hello_welcome(link, hello->head.serial);
 	mt_share_start(vm, again ? hello->shared_pages : 0);
 	hello_tell(link, again);

@@ -525,7 +525,7 @@ void mt_share_floor(struct mt_share_table *table, uint32_t floor)
 
 uint32_t mt_share_high(const struct mt_share_table *table)
 {
-	return table->frames_high;
+	return MT_MAX(table->frames_high, table->floor);
 }
 
 uint64_t mt_share_used(const struct mt_share_member *member)
