@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 export BUILD IMAGE
 
 .NOTPARALLEL:
-.PHONY: all deps image demo check fuzz bench install format clean help
+.PHONY: all deps image demo check fuzz bench install format tidy clean help
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j$(JOBS)
@@ -44,6 +44,9 @@ format:
 	git ls-files -co --exclude-standard 'src/*.[ch]' 'tests/*.[ch]' 'include/*.[ch]' 'bench/*.[ch]' 'demo/*.[ch]' | \
 		xargs -r -d '\n' clang-format -i
 
+tidy: deps
+	scripts/tidy.sh
+
 clean:
 	rm -rf $(BUILD)
 
@@ -57,4 +60,5 @@ help:
 	@echo 'make bench      measure'
 	@echo 'make install    install under PREFIX ($(PREFIX)); DESTDIR works'
 	@echo 'make format     clang-format all C sources'
+	@echo 'make tidy       let clang-tidy look through the sources (needs clang-tidy 14)'
 	@echo 'make clean      remove $(BUILD); the guest image stays'

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* see err.h: here the function itself is meant */
+#undef mt_err_set
+
 int mt_err_set(struct mt_err *err, int code, const char *fmt, ...)
 {
 	va_list ap;

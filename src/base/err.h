@@ -24,6 +24,15 @@ struct mt_err {
  * @fmt: one line without a full stop or newline: what failed, on what, what to do
  */
 int mt_err_set(struct mt_err *err, int code, const char *fmt, ...) MT_PRINTF(3, 4);
+#ifdef __clang_analyzer__
+/* It sees one file at a time, and is to know that what failed does not return 0. */
+#define mt_err_set(err, code, ...) mt_err_failed(mt_err_set(err, code, __VA_ARGS__))
+static inline int mt_err_failed(int code)
+{
+	MT_ASSERT(code < 0);
+	return code;
+}
+#endif
 
 /** mt_err_prefix() - put "context: " before the message on the way up; @err may be NULL */
 void mt_err_prefix(struct mt_err *err, const char *fmt, ...) MT_PRINTF(2, 3);

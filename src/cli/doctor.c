@@ -83,6 +83,10 @@ static void doctor_ask_host(struct doctor *doctor, struct client *client)
 		 field_text(host, "swap_dir", text));
 	if (!doctor->swap_dir_given && text[0])
 		doctor->swap_dir = doctor->swap_dir_daemon;
+	doctor_report(doctor, DOCTOR_OK, "swap-encrypt", NULL,
+		      json_object_get_boolean(json_object_object_get(host, "swap_encrypt"))
+			      ? "VMs encrypt what they swap"
+			      : "VMs do not encrypt what they swap (swap-encrypt = on for that)");
 	json_object_put(answer);
 }
 

@@ -71,6 +71,9 @@ static void host_swap(struct json_object *host)
 
 	printf("\nSwap\n  directory    %s, %s free\n", field_text(host, "swap_dir", dir),
 	       field_size(host, "swap_dir_free", room));
+	printf("  encrypted    %s\n",
+	       json_object_get_boolean(json_object_object_get(host, "swap_encrypt")) ? "yes"
+										     : "no");
 	printf("  since start  %s in, %s out\n", field_size(host, "swapin", in),
 	       field_size(host, "swapout", out));
 }

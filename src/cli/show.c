@@ -82,6 +82,8 @@ static void show_memory(struct json_object *vm)
 	for (size_t i = 0; i < MT_ARRAY_SIZE(rows); i++)
 		printf("  %-13s %7s  %s\n", rows[i].label, field_size(vm, rows[i].name, size),
 		       rows[i].meaning);
+	printf("  %-13s %7s  what it swaps\n", "encrypted",
+	       field_u64(vm, "swapEncrypted") ? "yes" : "no");
 	show_regions(vm);
 }
 

@@ -5,6 +5,7 @@
 #include "host/balance.h"
 #include "host/balloon_find.h"
 #include "host/guest_stats.h"
+#include "host/pause.h"
 #include "host/qmp.h"
 
 #include <stdio.h>
@@ -346,6 +347,7 @@ static void balloon_on_ready(void *ctx)
 	struct mt_balloon *balloon = ctx;
 
 	balloon->poll_ns = mt_server_now_ns(balloon->server);
+	mt_pause_ready(balloon->vm);
 	balloon_arm(balloon);
 }
 
@@ -364,6 +366,7 @@ static void balloon_on_fault(void *ctx, const char *what, uint32_t retry_ms)
 	struct mt_balloon *balloon = ctx;
 
 	balloon_say_fault(balloon);
+	mt_pause_cut(balloon->vm, what);
 	balloon->asked = 0;
 	balloon->period_s = 0;
 	balloon->find.path[0] = '\0';
@@ -460,6 +463,7 @@ void mt_balloon_expire(struct mt_server *server)
 		if (mt_qmp_ready(balloon->qmp) && !balloon->asked &&
 		    balloon->poll_ns <= mt_server_now_ns(server))
 			balloon_poll(balloon);
+		mt_pause_ready(server->vms[i]);
 		balloon_arm(balloon);
 	}
 }
@@ -475,6 +479,11 @@ void mt_balloon_drive(struct mt_vmrec *vm, const struct mt_balloon_order *order)
 	balloon->order = *order;
 	balloon_decide(balloon);
 	balloon_arm(balloon);
+}
+
+struct mt_qmp *mt_balloon_qmp(const struct mt_vmrec *vm)
+{
+	return vm->balloon ? vm->balloon->qmp : NULL;
 }
 
 bool mt_balloon_works(const struct mt_vmrec *vm)

@@ -46,6 +46,9 @@ bool mt_balloon_works(const struct mt_vmrec *vm);
 /** mt_balloon_guest_short() - is the guest, with its balloon, short of memory itself? */
 bool mt_balloon_guest_short(const struct mt_vmrec *vm);
 
+/** mt_balloon_qmp() - the connection, for others who have something to ask; NULL: no QMP socket */
+struct mt_qmp *mt_balloon_qmp(const struct mt_vmrec *vm);
+
 /** mt_balloon_size() - size of the balloon as last known. Return: false when nothing is known. */
 bool mt_balloon_size(const struct mt_vmrec *vm, uint64_t *ret_pages);
 

@@ -70,12 +70,22 @@ static int config_set_group(struct mt_config *config, const char *value, struct 
 	return 0;
 }
 
-static int config_set_sandbox(struct mt_config *config, const char *value, struct mt_err *err)
+static int config_switch(const char *what, const char *value, bool *ret, struct mt_err *err)
 {
 	if (strcmp(value, "on") && strcmp(value, "off"))
-		return mt_err_set(err, -EINVAL, "sandbox: '%.40s' is neither on nor off", value);
-	config->sandbox = !strcmp(value, "on");
+		return mt_err_set(err, -EINVAL, "%s: '%.40s' is neither on nor off", what, value);
+	*ret = !strcmp(value, "on");
 	return 0;
+}
+
+static int config_set_sandbox(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	return config_switch("sandbox", value, &config->sandbox, err);
+}
+
+static int config_set_encrypt(struct mt_config *config, const char *value, struct mt_err *err)
+{
+	return config_switch("swap-encrypt", value, &config->swap_encrypt, err);
 }
 
 static int config_set_zip(struct mt_config *config, const char *value, struct mt_err *err)
@@ -129,6 +139,7 @@ static const struct config_key {
 	{"swap-dir", config_set_swap_dir},
 	{"group", config_set_group},
 	{"sandbox", config_set_sandbox},
+	{"swap-encrypt", config_set_encrypt},
 	{"zip-max-pct", config_set_zip},
 	{"own", config_set_own},
 	{"check-timeout-ms", config_set_check_timeout},

@@ -25,6 +25,7 @@ struct mt_config {
 	uint64_t pool_bytes; /* 0: auto */
 	uint64_t own_bytes;  /* the daemon's own part of the pool */
 	bool sandbox;        /* only the system calls it needs, see sandbox.h */
+	bool swap_encrypt;   /* VMs encrypt what they swap */
 	uint32_t zip_max_pct;
 	uint32_t check_timeout_ms;
 	uint32_t qmp_timeout_ms;  /* for an answer */

@@ -326,6 +326,8 @@ struct json_object *mt_json_host(const struct mt_server *server)
 	json_host_sums(object, &sums);
 	json_object_object_add(object, "settings", json_settings(&server->sched_config));
 	json_text(object, "swap_dir", server->config.swap_dir);
+	json_object_object_add(object, "swap_encrypt",
+			       json_object_new_boolean(server->config.swap_encrypt));
 	json_number(object, "swap_dir_free",
 		    mt_swap_dir_free_bytes(server->config.swap_dir) / 1024);
 	json_number(object, "uptime_s",

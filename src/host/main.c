@@ -21,6 +21,7 @@ static const char main_help[] =
 	"                    and at least 512M, of this host's memory\n"
 	"  --socket PATH     control socket (" MT_CONFIG_SOCKET "); monitors use PATH.vm\n"
 	"  --swap-dir DIR    where VMs' swap files go (" MT_CONFIG_SWAP_DIR ")\n"
+	"  --swap-encrypt on|off  VMs encrypt what they swap, each with a key of its own (off)\n"
 	"  --group NAME      whose members may connect besides root (" MT_CONFIG_GROUP
 	", if there)\n"
 	"  --config FILE     lines 'key = value' with these options' names; options win\n"
@@ -29,11 +30,17 @@ static const char main_help[] =
 	"  --help, --version\n";
 
 static const struct option main_options[] = {
-	{"pool", required_argument, NULL, 's'},        {"socket", required_argument, NULL, 's'},
-	{"swap-dir", required_argument, NULL, 's'},    {"group", required_argument, NULL, 's'},
-	{"zip-max-pct", required_argument, NULL, 's'}, {"config", required_argument, NULL, 'c'},
-	{"foreground", no_argument, NULL, 'f'},        {"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'v'},           {NULL, 0, NULL, 0},
+	{"pool", required_argument, NULL, 's'},
+	{"socket", required_argument, NULL, 's'},
+	{"swap-dir", required_argument, NULL, 's'},
+	{"group", required_argument, NULL, 's'},
+	{"zip-max-pct", required_argument, NULL, 's'},
+	{"config", required_argument, NULL, 'c'},
+	{"swap-encrypt", required_argument, NULL, 's'},
+	{"foreground", no_argument, NULL, 'f'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'v'},
+	{NULL, 0, NULL, 0},
 };
 
 static int main_usage(const char *message)

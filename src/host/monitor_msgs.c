@@ -6,6 +6,7 @@
 #include "host/client.h"
 #include "host/monitor_hello.h"
 #include "host/monitor_region.h"
+#include "host/pause.h"
 #include "host/registry.h"
 #include "host/share.h"
 
@@ -24,6 +25,7 @@ static void msgs_failed(struct mt_link *link)
 		 "%llu pages were lost; the VM is stopped, restart it from its disk or a backup",
 		 (unsigned long long)vm->stats[MT_C_FAILED]);
 	mt_events_add(link->server->events, MT_EVENT_ERROR, vm->name, "%s", vm->reason);
+	mt_pause(vm);
 }
 
 /* A monitor above its grant breaks the pool's promise: a bug of ours, or worse. Said once each

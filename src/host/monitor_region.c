@@ -114,6 +114,7 @@ static void region_send_ok(struct mt_vmrec *vm, uint32_t serial, bool with_fd)
 
 	mt_wire_init(&msg, MT_WIRE_REGION_OK, serial);
 	msg.region_ok.swap_bytes = vm->swap_bytes;
+	msg.region_ok.swap_encrypt = vm->server->config.swap_encrypt;
 	mt_link_send(vm->link, &msg, with_fd ? vm->swap_fd : -1);
 }
 

@@ -51,8 +51,10 @@ struct mt_admit_vm mt_vm_admission(const struct mt_vmrec *vm, const struct mt_vm
 
 uint64_t mt_vm_promise_pages(const struct mt_vmrec *vm)
 {
-	struct mt_admit_vm admission = mt_vm_admission(vm, &vm->settings);
+	struct mt_admit_vm admission;
 
+	MT_ASSERT(vm);
+	admission = mt_vm_admission(vm, &vm->settings);
 	/* before it has memory its reservation is kept for it all the same */
 	return admission.memsize_pages ? mt_admit_promise(&admission) : 0;
 }

@@ -41,6 +41,13 @@ enum mt_vm_state {
 	MT_VM_AWAY,
 };
 
+/* How far it is stopped that a VM lost a page; see pause.h. */
+enum mt_vm_pause {
+	MT_PAUSE_NONE,
+	MT_PAUSE_DUE,
+	MT_PAUSE_ASKED,
+};
+
 /* Shares for each MiB of memory, as in vSphere. */
 enum mt_vm_shares {
 	MT_SHARES_LOW = 5,
@@ -124,6 +131,8 @@ struct mt_vmrec {
 	bool refused;
 	bool failed;
 	bool over_grant; /* said so already */
+	enum mt_vm_pause pause;
+	bool pause_told; /* that it did not answer */
 	struct mt_event_rate rate;
 	uint64_t stats[MT_COUNTER_MAX];
 	bool stats_known; /* there were any since it connected */

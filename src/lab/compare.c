@@ -104,8 +104,10 @@ int lab_compare(const struct lab_trace *trace, const struct lab_compare_options 
 		struct lab_comparison *ret, struct mt_err *err)
 {
 	struct bench *bench = malloc(sizeof(*bench)); /* too large for a stack */
-	int rc = bench ? 0 : mt_err_set(err, -ENOMEM, "no memory");
+	int rc = 0;
 
+	if (!bench)
+		return mt_err_set(err, -ENOMEM, "no memory");
 	ret->trace = trace;
 	for (unsigned int i = 0; !rc && i < LAB_SETUPS; i++) {
 		struct lab_result *result = &ret->results[i];

@@ -152,9 +152,10 @@ uint32_t lab_frame_take(struct lab_kernel *kernel, enum lab_use use, uint64_t ow
 	set_use(kernel, frame, use, 1, owner);
 	if (use == LAB_USE_DATA)
 		lab_list_add(kernel, &kernel->used, frame);
-	if (use == LAB_USE_TABLE)
-		kernel->stats.tables_peak =
-			MT_MAX(kernel->stats.tables_peak, ++kernel->stats.tables);
+	if (use == LAB_USE_TABLE) {
+		kernel->stats.tables++;
+		kernel->stats.tables_peak = MT_MAX(kernel->stats.tables_peak, kernel->stats.tables);
+	}
 	lab_zero_page(kernel, lab_gpa(frame));
 	return frame;
 }

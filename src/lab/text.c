@@ -22,6 +22,7 @@ int lab_text_add(struct lab_text *text, const void *bytes, size_t length)
 		text->bytes = more;
 		text->room = room;
 	}
+	MT_ASSERT(text->bytes);
 	memcpy(text->bytes + text->length, bytes, length);
 	text->length += length;
 	text->bytes[text->length] = '\0';

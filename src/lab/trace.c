@@ -114,7 +114,7 @@ static int read_op(struct reader *reader, enum lab_op_kind kind, const char *con
 
 static int read_line(struct reader *reader, char *line)
 {
-	const char *args[3];
+	const char *args[3] = {"", "", ""};
 	unsigned int count = 0;
 	char *rest, *word = strtok_r(line, BLANKS, &rest), *arg;
 

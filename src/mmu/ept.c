@@ -65,6 +65,7 @@ void mt_ept_walk(const struct mt_ept *ept, mt_gpa_t gpa, bool write, struct mt_e
 
 	walk->refs = 0;
 	walk->end = MT_EPT_VIOLATION;
+	MT_ASSERT(level > 0);
 	if (MT_UNLIKELY(gpa.a >> mt_level_shift(level + 1)))
 		return;
 	for (;; level--) {

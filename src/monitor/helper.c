@@ -63,6 +63,7 @@ bool mt_helper_run_one(struct mt_helper *helper)
 {
 	struct mt_job *job = mt_helper_job(helper, MT_JOB_QUEUED);
 
+	MT_ASSERT(helper);
 	if (!job)
 		return helper->idle_work && helper->idle_work(helper->idle_ctx);
 	for (uint32_t i = 0; i < job->count; i++) {

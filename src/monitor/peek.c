@@ -94,12 +94,14 @@ static int peek_ram(struct mt_pager *pager, struct mt_peek *peek)
 }
 
 /* The slot may have been given to another page since: the checksum tells. */
-static int peek_swap(struct mt_peek *peek, int swap_fd)
+static int peek_swap(struct mt_pager *pager, struct mt_peek *peek, int swap_fd)
 {
 	off_t at = (off_t)(peek->place << MT_PAGE_SHIFT);
 
-	if (swap_fd < 0 || pread(swap_fd, peek->page, MT_PAGE_SIZE, at) != (ssize_t)MT_PAGE_SIZE ||
-	    mt_swap_sum(peek->page, peek->gpn, MT_SLOT(peek->place)) != peek->sum)
+	if (swap_fd < 0 || pread(swap_fd, peek->page, MT_PAGE_SIZE, at) != (ssize_t)MT_PAGE_SIZE)
+		return -EAGAIN;
+	mt_swap_io_reveal(&pager->swap, MT_SLOT(peek->place), peek->page);
+	if (mt_swap_sum(peek->page, peek->gpn, MT_SLOT(peek->place)) != peek->sum)
 		return -EAGAIN;
 	return 0;
 }
@@ -114,7 +116,7 @@ static int peek_once(struct mt_pager *pager, int swap_fd, struct mt_peek *peek)
 	if (peek->state == MT_PAGE_RESIDENT)
 		return peek_ram(pager, peek);
 	if (peek->state == MT_PAGE_SWAPPED)
-		return peek_swap(peek, swap_fd);
+		return peek_swap(pager, peek, swap_fd);
 	return -EIO; /* FAILED, or an object that does not unpack */
 }
 

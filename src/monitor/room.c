@@ -29,9 +29,9 @@ uint64_t mt_room_overhead_bytes(const struct mt_pager *pager)
 {
 	uint64_t slots_bytes = pager->slots ? mt_slots_held_bytes(pager->slots) : 0;
 
-	return pager->map.bookkeeping_bytes + pager->fixed_bytes + slots_bytes + mt_helper_bytes() +
-	       mt_sample_bytes(&pager->sample) + MT_AROUND_MAX * MT_PAGE_SIZE +
-	       (pager->share.maps_held_pages << MT_PAGE_SHIFT);
+	return pager->map.bookkeeping_bytes + pager->fixed_bytes + slots_bytes +
+	       pager->swap.buffers_bytes + mt_helper_bytes() + mt_sample_bytes(&pager->sample) +
+	       MT_AROUND_MAX * MT_PAGE_SIZE + (pager->share.maps_held_pages << MT_PAGE_SHIFT);
 }
 
 uint64_t mt_room_held_pages(const struct mt_pager *pager)

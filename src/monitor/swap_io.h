@@ -9,7 +9,7 @@
  *
  * From write() or read() until reap() reports its end, a transfer owns its pages and its slots:
  * the caller leaves the pages' content alone and starts no other transfer on those slots. Pages
- * are aligned to their size. All calls are made by one thread.
+ * are aligned to their size. All calls but reveal() are made by one thread.
  */
 #ifndef MT_MONITOR_SWAP_IO_H
 #define MT_MONITOR_SWAP_IO_H
@@ -29,16 +29,20 @@ struct mt_swap_io_ops {
 	int (*read)(void *ctx, mt_slot_t first, uint32_t count, void *pages, uint64_t cookie);
 	int (*submit)(void *ctx);
 	uint32_t (*reap)(void *ctx, struct mt_swap_done *done, uint32_t max);
+	void (*reveal)(void *ctx, mt_slot_t slot,
+		       void *page); /* NULL: pages lie there as they are */
 	void (*free)(void *ctx);
 };
 
 struct mt_swap_io {
 	const struct mt_swap_io_ops *ops; /* NULL: no swap file */
 	void *ctx;
-	const char *name; /* which implementation, for people */
-	int event_fd;     /* readable when there is something to reap */
-	uint32_t depth;   /* transfers that can be under way at a time */
-	bool direct;      /* bypasses the host's page cache */
+	const char *name;       /* which implementation, for people */
+	int event_fd;           /* readable when there is something to reap */
+	uint32_t depth;         /* transfers that can be under way at a time */
+	bool direct;            /* bypasses the host's page cache */
+	bool encrypted;         /* what lies in the file can't be read by others */
+	uint64_t buffers_bytes; /* memory of its own that transfers may take */
 };
 
 /**
@@ -80,6 +84,17 @@ static inline uint32_t mt_swap_io_reap(const struct mt_swap_io *io, struct mt_sw
 				       uint32_t max)
 {
 	return io->ops->reap(io->ctx, done, max);
+}
+
+/**
+ * mt_swap_io_reveal() - turn what was read from the file itself at @slot into the page it is
+ *
+ * By any thread. That the result is right only the page's checksum tells.
+ */
+static inline void mt_swap_io_reveal(const struct mt_swap_io *io, mt_slot_t slot, void *page)
+{
+	if (io->ops && io->ops->reveal)
+		io->ops->reveal(io->ctx, slot, page);
 }
 
 /** mt_swap_io_free() - wait for what is under way, forget its results, give everything back */

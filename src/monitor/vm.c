@@ -58,6 +58,17 @@ static int vm_start_pager(struct mt_vm *vm)
 	return rc;
 }
 
+/* All of it is reserved at the start, so that it can't run short when a page has to go somewhere.
+ */
+static int vm_no_space(const char *what, uint64_t bytes, struct mt_err *err)
+{
+	return mt_err_set(
+		err, -ENOMEM,
+		"no address space for %s (%llu MiB, reserved, not used): raise 'ulimit -v' "
+		"or vm.max_map_count, or set vm.overcommit_memory to 0 or 1",
+		what, (unsigned long long)(bytes >> 20));
+}
+
 static int vm_make_pager(struct mt_vm *vm, struct mt_err *err)
 {
 	uint64_t bytes = (uint64_t)VM_STAGING_SLOTS << MT_PAGE_SHIFT;
@@ -66,7 +77,7 @@ static int vm_make_pager(struct mt_vm *vm, struct mt_err *err)
 	int rc;
 
 	if (!staging)
-		return mt_err_set(err, -ENOMEM, "no address space for staging");
+		return vm_no_space("staging", bytes, err);
 	vm->staging = staging;
 	madvise(staging, bytes, MADV_NOHUGEPAGE);
 	rc = mt_uffd_register(&vm->uffd, staging, bytes, err);
@@ -80,6 +91,8 @@ static int vm_make_pager(struct mt_vm *vm, struct mt_err *err)
 	atomic_init(&pager->zip_max_pct, VM_ZIP_MAX_PCT);
 	atomic_init(&pager->target_pages, UINT64_MAX);
 	rc = mt_pager_init(pager, staging, VM_STAGING_SLOTS);
+	if (rc == -ENOMEM)
+		return vm_no_space("the stores", VM_ZIP_ARENA_BYTES, err);
 	return rc ? mt_err_set(err, rc, "start the pager: %s", strerror(-rc)) : 0;
 }
 
@@ -129,7 +142,7 @@ static const char *vm_socket(const struct mt_vm_options *options)
 
 int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct mt_vm_error *verr)
 {
-	struct mt_err *err = mt_vm_err(verr);
+	struct mt_err own = {0}, *err = verr ? mt_vm_err(verr) : &own;
 	MT_AUTO_CLOSE int device_fd = -1;
 	struct mt_link_options link;
 	struct mt_vm *vm;
@@ -162,6 +175,8 @@ int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct
 	if (!rc && (rc = mt_link_start(&vm->link, &vm->pager)))
 		mt_err_set(err, rc, "start the link's thread: %s", strerror(-rc));
 	if (rc) {
+		/* people look there, not at what the VMM may say of it */
+		mt_vm_tell(vm, err->msg);
 		vm_free(vm);
 		return rc;
 	}

@@ -8,6 +8,7 @@
  */
 #include "monitor/vm_internal.h"
 #include "sys/mapping.h"
+#include "sys/swap_crypt.h"
 #include "sys/swap_io.h"
 
 #include <errno.h>
@@ -18,6 +19,8 @@
 
 /* Pages of a new region looked at in one turn: some 64 MiB each millisecond. */
 #define VM_ADOPT_STEP 16384U
+/* Writes that may be under way to an encrypted swap file; each takes a buffer of 128 KiB. */
+#define VM_CRYPT_WRITES 6U
 
 /* What a region command works on, and what came of it. */
 struct vm_region_work {
@@ -25,15 +28,33 @@ struct vm_region_work {
 	struct mt_region region;
 	struct mt_mapping_flags flags;
 	uint64_t swap_pages; /* size of the swap file now */
+	bool swap_encrypt;   /* if it is new, what is written to it is to be encrypted */
 	uint64_t done_pages;
 	struct mt_err *err;
 	int rc;
 };
 
+static int vm_open_swap(struct mt_vm *vm, bool encrypt, struct mt_err *err)
+{
+	struct mt_swap_io io;
+	int rc = mt_swap_io_new(vm->swap_fd, MT_SWAP_OPS * 2, vm->pager.event_fd, &io, err);
+
+	if (rc)
+		return rc;
+	if (encrypt)
+		rc = mt_swap_crypt_new(&io, VM_CRYPT_WRITES, MT_SWAP_STAGED_RUN, err);
+	if (rc)
+		mt_swap_io_free(&io);
+	else
+		vm->pager.swap = io;
+	return rc;
+}
+
 /* The swap file has grown, or come into being. */
-static int vm_take_swap(struct mt_vm *vm, uint64_t pages)
+static int vm_take_swap(struct mt_vm *vm, const struct vm_region_work *work)
 {
 	struct mt_pager *pager = &vm->pager;
+	uint64_t pages = work->swap_pages;
 	int rc;
 
 	if (vm->swap_fd < 0 || !pages)
@@ -42,15 +63,17 @@ static int vm_take_swap(struct mt_vm *vm, uint64_t pages)
 		return -EFBIG;
 	if (pager->slots)
 		return mt_slots_grow(pager->slots, (uint32_t)pages);
-	rc = mt_swap_io_new(vm->swap_fd, MT_SWAP_OPS * 2, pager->event_fd, &pager->swap, NULL);
+	rc = vm_open_swap(vm, work->swap_encrypt, work->err);
 	if (rc)
 		return rc;
+	atomic_store_explicit(&pager->counter[MT_C_SWAP_ENCRYPTED], pager->swap.encrypted,
+			      memory_order_relaxed);
 	return mt_slots_new((uint32_t)pages, &pager->slots);
 }
 
 static int vm_region_insert(struct mt_pager *pager, struct vm_region_work *work)
 {
-	int rc = vm_take_swap(work->vm, work->swap_pages);
+	int rc = vm_take_swap(work->vm, work);
 
 	if (!rc)
 		rc = mt_map_extend(&pager->map, work->region.pages, &work->region.first);
@@ -235,6 +258,7 @@ static int vm_region_request(struct mt_vm *vm, struct vm_region_work *work, stru
 		close(fd);
 	}
 	work->swap_pages = msg.region_ok.swap_bytes >> MT_PAGE_SHIFT;
+	work->swap_encrypt = msg.region_ok.swap_encrypt;
 	return 0;
 }
 

@@ -227,8 +227,8 @@ int sim_scenario_read(struct sim_scenario *scenario, const char *path, struct mt
 					  .duration_s = 3600,
 					  .step_s = 5,
 					  .seed = 1,
-					  .reclaim_pages_s = (256 << 20) / MT_PAGE_SIZE,
-					  .fault_pages_s = (128 << 20) / MT_PAGE_SIZE,
+					  .reclaim_pages_s = 256 << (20 - MT_PAGE_SHIFT),
+					  .fault_pages_s = 128 << (20 - MT_PAGE_SHIFT),
 					  .zip_ratio = 3,
 					  .zip_part = 0.7,
 					  .miss_cost = 10};

@@ -156,9 +156,9 @@ static int vm_read(struct vm_line *vl, const struct sim_line *line, struct mt_er
 	if (!rc)
 		read_shares("normal", vl->vm.memsize_pages, &vl->vm.shares);
 	for (unsigned int i = 2; !rc && i < line->count; i++) {
-		const char *value;
-		unsigned int column;
-		char key[32];
+		const char *value = "";
+		unsigned int column = 0;
+		char key[32] = "";
 
 		rc = word_value(line, i, key, sizeof(key), &value, &column, err);
 		if (rc)
@@ -292,9 +292,9 @@ static int at_vm(struct sim_scenario *scenario, const struct sim_line *line, str
 		return sim_line_error(line, line->columns[3], err, "no VM is called '%s'",
 				      line->words[3]);
 	for (unsigned int i = 4; i < line->count; i++) {
-		const char *value;
-		unsigned int column;
-		char key[32];
+		const char *value = "";
+		unsigned int column = 0;
+		char key[32] = "";
 		int rc = word_value(line, i, key, sizeof(key), &value, &column, err);
 
 		if (rc)
@@ -319,9 +319,9 @@ static int at_set(struct sim_scenario *scenario, const struct sim_line *line,
 {
 	for (unsigned int i = 3; i < line->count; i++) {
 		struct mt_sched_config config = scenario->config;
-		const char *value;
-		unsigned int column;
-		char key[64];
+		const char *value = "";
+		unsigned int column = 0;
+		char key[64] = "";
 		struct mt_err why;
 		int rc = word_value(line, i, key, sizeof(key), &value, &column, err);
 

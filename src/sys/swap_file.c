@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -109,12 +110,12 @@ int mt_swap_file_check(const char *dir, int fd, uint64_t *ret_bytes, struct mt_e
 /* The default is two levels below what every host has. What fails here, mkdir(dir) tells about. */
 static void swap_dir_make_parent(const char *dir)
 {
-	MT_AUTO_FREE char *parent = strdup(dir);
-	char *slash = parent ? strrchr(parent, '/') : NULL;
+	const char *slash = strrchr(dir, '/');
+	char parent[PATH_MAX];
 
-	if (!slash || slash == parent)
+	if (!slash || slash == dir || slash - dir >= PATH_MAX)
 		return;
-	*slash = '\0';
+	snprintf(parent, sizeof(parent), "%.*s", (int)(slash - dir), dir);
 	mkdir(parent, 0755);
 }
 

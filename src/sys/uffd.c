@@ -218,7 +218,7 @@ static enum mt_mem_outcome uffd_remap(struct mt_uffd *uffd, const struct mt_rema
 {
 	struct pollfd fds[2] = {{.fd = uffd->fd, .events = POLLIN},
 				{.fd = uffd->remap.done_fd, .events = POLLIN}};
-	struct mt_fault fault[16];
+	struct mt_fault fault[16] = {{.addr = 0}};
 	int rc, count;
 
 	mt_remap_ask(&uffd->remap, ask);

@@ -77,7 +77,8 @@
 	X(SHARE_MAPS,       "sharedMaps",         COUNT, "mappings of the VMM's these take") \
 	X(FAULT_MAPPED,     "faultMapped",        COUNT, "faults: page in a shared frame was read, and the frame mapped") \
 	X(SHARE_BROKEN,     "shareBroken",        COUNT, "faults: page with a mapped frame was written to") \
-	X(SHARE_OVER,       "shareOverBudget",    COUNT, "shared pages read and copied back: the VMM has too many mappings")
+	X(SHARE_OVER,       "shareOverBudget",    COUNT, "shared pages read and copied back: the VMM has too many mappings") \
+	X(SWAP_ENCRYPTED,   "swapEncrypted",      COUNT, "1: what is written to the swap file is encrypted")
 /* clang-format on */
 
 enum mt_counter_kind {

@@ -188,7 +188,9 @@ struct mt_wire_refused {
 /* With descriptor of the swap file the first time a VM gets one. */
 struct mt_wire_region_ok {
 	struct mt_wire_head head;
-	uint64_t swap_bytes; /* size of the swap file now */
+	uint64_t swap_bytes;   /* size of the swap file now */
+	uint32_t swap_encrypt; /* what is written to a new one is to be encrypted */
+	uint32_t pad;
 };
 
 struct mt_wire_grant_add {

@@ -13,7 +13,6 @@
 
 #include <string.h>
 
-#define CP_MAGIC        0x4d54434bu /* "MTCK" */
 #define CP_PHRASE       16u
 #define CP_PHRASES      12u
 #define CP_RECORD       64u

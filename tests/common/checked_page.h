@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #define CP_PAGE_SIZE 4096u
+#define CP_MAGIC     0x4d54434bu /* first word of every page that is not all zeros */
 
 /* What a page is made of; the percentages are its size after lz4. */
 enum cp_kind {

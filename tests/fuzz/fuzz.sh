@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-[ ${#targets[@]} -gt 0 ] || targets=(wire config scenario daemon)
+[ ${#targets[@]} -gt 0 ] || targets=(wire config scenario qmp daemon)
 command -v clang >/dev/null || { echo "fuzz.sh: clang is missing; run scripts/install-deps.sh --ci" >&2; exit 1; }
 
 host=$(find src/host -name '*.c' ! -name main.c)
@@ -29,11 +29,12 @@ declare -A sources=(
 	[wire]="src/wire/*.c src/base/*.c"
 	[config]="src/host/config.c src/policy/*.c src/base/*.c"
 	[scenario]="src/sim/*.c src/policy/*.c src/base/*.c"
+	[qmp]="src/host/qmp.c src/host/loop.c src/host/balloon_find.c src/host/guest_stats.c src/qmp/*.c src/sys/*.c src/base/*.c"
 	[daemon]="$host src/policy/*.c src/qmp/*.c src/sys/*.c src/wire/*.c src/base/*.c"
 )
 flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE '-DMT_VERSION="fuzz"' -DXXH_INLINE_ALL -Isrc -Iinclude -Itests
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)
-libs=(-lpthread -ljson-c -luring -lseccomp -lm)
+libs=(-lpthread -ljson-c -luring -lseccomp -lnettle -lm)
 
 mkdir -p "$build" || exit 1
 failed=0

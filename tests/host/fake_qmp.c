@@ -248,7 +248,7 @@ static struct json_object *fake_run(struct fake_qmp *fake, const char *command,
 		json_object_object_add(value, "actual", json_object_new_uint64(fake->actual_bytes));
 	if (!strcmp(command, "echo"))
 		json_object_object_add(value, "back", json_object_get(number));
-	if (strcmp(command, "fail"))
+	if (strcmp(command, "fail") && (strcmp(command, "stop") || !fake->no_stop))
 		return value;
 	json_object_put(value);
 	return NULL;
@@ -278,6 +278,11 @@ static void fake_request(struct fake_qmp *fake, const char *line)
 	struct json_object *request = json_tokener_parse(line);
 
 	MT_CHECK(request);
+	if (!fake->spoilt && !strcmp(fake_text(request, "execute"), "stop")) {
+		fake->stops++;
+		fake->spoilt = fake->hang_on_stop;
+		fake->hang_on_stop = false;
+	}
 	if (!fake->spoilt && fake->fault && ++fake->commands >= fake->after)
 		fake_spoil(fake, json_object_get_int64(json_object_object_get(request, "id")));
 	else if (!fake->spoilt)

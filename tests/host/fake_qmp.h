@@ -60,6 +60,10 @@ struct fake_qmp {
 	int64_t last_update_s;
 	unsigned int interval_s; /* what the client asked for */
 	unsigned int balloons;   /* "balloon" commands */
+
+	unsigned int stops; /* "stop" commands */
+	bool no_stop;       /* they are refused */
+	bool hang_on_stop;  /* they are not answered, nor is anything after them, until next time */
 };
 
 /** fake_qmp_start() - listen at @path */

@@ -79,6 +79,7 @@ void live_restart_begin(struct live_daemon *daemon)
 			      daemon->socket,
 			      "--swap-dir",
 			      swap,
+			      daemon->option[0] ? daemon->option : NULL,
 			      NULL};
 
 	snprintf(log, sizeof(log), "%s/daemon.log", daemon->dir);
@@ -101,6 +102,11 @@ void live_answers(struct live_daemon *daemon)
 
 void live_start(struct live_daemon *daemon, const char *pool)
 {
+	live_start_with(daemon, pool, "");
+}
+
+void live_start_with(struct live_daemon *daemon, const char *pool, const char *option)
+{
 	char swap[LIVE_PATH_MAX + 16];
 	const char *tmp = getenv("TMPDIR");
 
@@ -110,6 +116,7 @@ void live_start(struct live_daemon *daemon, const char *pool)
 	MT_CHECK(!mkdir(swap, 0700));
 	snprintf(daemon->socket, sizeof(daemon->socket), "%s/socket", daemon->dir);
 	snprintf(daemon->pool, sizeof(daemon->pool), "%s", pool);
+	snprintf(daemon->option, sizeof(daemon->option), "%s", option);
 	printf("# daemon's log: %s/daemon.log\n", daemon->dir);
 	live_restart(daemon);
 }

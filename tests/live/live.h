@@ -23,6 +23,7 @@ struct live_daemon {
 	char dir[LIVE_PATH_MAX];
 	char socket[LIVE_PATH_MAX + 16];
 	char pool[32];
+	char option[48]; /* one more for the daemon, "" for none */
 };
 
 struct live_vm {
@@ -35,8 +36,10 @@ struct live_vm {
 	int status;            /* its exit status, once it has ended */
 };
 
-/* Start memtided with a pool of this size ("256M") and wait until it answers. */
+/* Start memtided with a pool of this size ("256M") and wait until it answers; and with an option.
+ */
 void live_start(struct live_daemon *daemon, const char *pool);
+void live_start_with(struct live_daemon *daemon, const char *pool, const char *option);
 void live_stop(struct live_daemon *daemon);
 
 /* kill -9, and start anew in the same directory. */
@@ -95,6 +98,11 @@ bool live_wait_at_most(const struct live_daemon *daemon, const char *vm, const c
 		       int64_t value, double seconds);
 bool live_wait_at_least(const struct live_daemon *daemon, const char *vm, const char *key,
 			int64_t value, double seconds);
+
+/* Is there an event about this VM that contains @text? And the same, waiting for it. */
+bool live_event_seen(const struct live_daemon *daemon, const char *vm, const char *text);
+bool live_wait_event(const struct live_daemon *daemon, const char *vm, const char *text,
+		     double seconds);
 
 /* The VM's audit must find nothing. */
 void live_check(const struct live_daemon *daemon, const char *vm);

@@ -193,3 +193,34 @@ void live_check(const struct live_daemon *daemon, const char *vm)
 		MT_FAIL("the audit of %s says %s", vm, json_object_to_json_string(answer));
 	json_object_put(answer);
 }
+
+bool live_event_seen(const struct live_daemon *daemon, const char *vm, const char *text)
+{
+	json_object *answer = live_ask(daemon, "{\"cmd\":\"events\",\"after\":0}"), *list, *value;
+	bool found = false;
+
+	json_object_object_get_ex(answer, "events", &list);
+	for (size_t i = 0; !found && i < json_object_array_length(list); i++) {
+		json_object *event = json_object_array_get_idx(list, i);
+
+		found = json_object_object_get_ex(event, "vm", &value) &&
+			!strcmp(json_object_get_string(value), vm) &&
+			json_object_object_get_ex(event, "text", &value) &&
+			strstr(json_object_get_string(value), text);
+	}
+	json_object_put(answer);
+	return found;
+}
+
+bool live_wait_event(const struct live_daemon *daemon, const char *vm, const char *text,
+		     double seconds)
+{
+	double end = live_now() + seconds;
+
+	while (!live_event_seen(daemon, vm, text)) {
+		if (live_now() > end)
+			return false;
+		live_sleep(0.05);
+	}
+	return true;
+}

@@ -83,4 +83,24 @@ MT_TEST("a mapping that the kernel refuses costs no page")
 	mapped("refused", true);
 }
 
+MT_TEST("a VMM that has no mapping left keeps every page while memory comes and goes")
+{
+	mapped("full", true);
+}
+
+MT_TEST("a VMM that has no mapping left when it starts runs unmanaged, and the daemon says why")
+{
+	struct live_daemon d;
+	int status = -1, in;
+	pid_t pid;
+
+	live_start(&d, "512M");
+	pid = mapper_start(&d, "full-first", &in);
+	MT_CHECK(live_wait_event(&d, "a", "no address space", 20));
+	close(in);
+	MT_CHECK_EQ(waitpid(pid, &status, 0), pid);
+	MT_CHECK_EQ(status, 0);
+	live_stop(&d);
+}
+
 MT_TEST_MAIN

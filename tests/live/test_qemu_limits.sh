@@ -89,6 +89,40 @@ migrated_in() {
 	[[ $(qmp '{"execute":"query-status"}') == *'"paused"'* ]]
 }
 
+# hmp COMMAND: of QEMU's monitor for people; what it prints is an error.
+hmp() {
+	local answer
+	answer=$(qmp "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"$1\"}}") || return 1
+	[[ $answer == '{"return": ""}'* ]] || { say "$1: $answer"; return 1; }
+}
+
+# snapshot_disk: an empty qcow2 image for snapshots, which QEMU makes itself.
+snapshot_disk() {
+	: >"$work/disk"
+	qmp "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"file\",\"filename\":\"$work/disk\"}}" >/dev/null &&
+		qmp '{"execute":"blockdev-create","arguments":{"job-id":"j","options":{"driver":"qcow2","file":"file","size":1048576}}}' >/dev/null &&
+		wait_until 20 snapshot_disk_made && qmp '{"execute":"job-dismiss","arguments":{"id":"j"}}' >/dev/null &&
+		qmp '{"execute":"blockdev-add","arguments":{"driver":"qcow2","node-name":"disk","file":"file"}}' >/dev/null
+}
+
+snapshot_disk_made() {
+	[[ $(qmp '{"execute":"query-jobs"}') == *'"concluded"'* ]]
+}
+
+# The guest is saved while it works, goes on, and is put back to what it was, squeezed all the while.
+saved_and_loaded() {
+	daemon_start 1G || return 1
+	guest_with_qmp g "guestmem --size 150M --work 14 --rounds 1" -- || return 1
+	squeeze g 110 && qmp_open g >/dev/null && snapshot_disk || return 1
+	hmp "savevm one" && guest_check g || return 1
+	say "saved: $(stat -c %b "$work/disk") blocks"
+	sleep 4
+	hmp "loadvm one" && guest_check g || return 1
+	field_is g .state running && field_is g .failed 0 || { guest_show g; return 1; }
+	qmp_close
+	guest_wait g && field_most host .heldMax $((300 * 1024))
+}
+
 cpu_added() {
 	daemon_start 1G || return 1
 	# shellcheck disable=SC2016 # for the guest's shell
@@ -123,12 +157,54 @@ daemon_dies_often() {
 	guest_wait g && [ "$kills" -ge 20 ]
 }
 
+# swap_damage PID PATTERN: in the pages of a VM's swap file that hold PATTERN overwrite what follows it; say how many.
+swap_damage() {
+	local file at count=0
+	file=$(find "/proc/$1/fd" -lname "$work/swap/*" | head -n 1)
+	[ -n "$file" ] || { say "process $1 has no swap file"; return 1; }
+	for at in $(grep -abo -- "$2" "$file" | cut -d: -f1); do
+		printf X | dd of="$file" bs=1 seek="$at" conv=notrunc,fsync status=none && count=$((count + 1))
+	done
+	say "$count pages damaged"
+	[ "$count" -gt 0 ]
+}
+
+event_seen() {
+	memtide events 2>/dev/null | grep -q "$1"
+}
+
+paused() {
+	[[ $(qmp '{"execute":"query-status"}') == *'"status": "paused"'* ]]
+}
+
+# QEMU's own thread comes to the damaged page, while its processor has nothing to do.
+lost_and_paused() {
+	daemon_start 1G && memtide set --host Mem.CtlMaxPercent=0 >/dev/null || return 1
+	qmp_pipes g
+	# A file that nobody in the guest looks at again, in pages that hold what the command line does not.
+	# shellcheck disable=SC2016 # for the guest's shell
+	guest_start g 'i=1000; while [ $i -lt 1400 ]; do echo lost $i; dd if=/dev/urandom bs=300k count=1 2>/dev/null; i=$((i+1)); done >/file; echo idle; sleep 150' \
+		--mem 256M --no-rootfs -- -qmp "pipe:$work/g.qmp"
+	guest_managed g && guest_says g idle || { guest_show g; return 1; }
+	memtide set g zip_max_pct=0 >/dev/null && squeeze g 70 || return 1
+	wait_until 30 field_least g .swapped $((60 * 1024)) || { say "swapped: $(field g .swapped) KiB"; return 1; }
+	qmp_open g >/dev/null && swap_damage "$(field g .pid)" 'lost 1[0-3][0-9][0-9]' || return 1
+	qmp '{"execute":"migrate","arguments":{"uri":"exec:cat >/dev/null"}}' >/dev/null || return 1
+	wait_until 60 field_is g .state failed || { guest_show g; return 1; }
+	wait_until 10 event_seen 'page 0x.*wrong checksum' && wait_until 20 event_seen 'paused over QMP' || { guest_show g; return 1; }
+	guest_check g || return 1
+	paused || { say "$(qmp '{"execute":"query-status"}')"; return 1; }
+	qmp_close
+}
+
 run_all() {
 	tap "a QEMU that is killed leaves nothing behind" vmm_killed
 	tap "a guest that is stopped can be squeezed, and goes on with every page" stopped_and_continued
 	tap "a guest saved to a file with most of its pages out is restored with all of them" saved_and_restored
+	tap "a guest that is saved by savevm and put back by loadvm finds every page" saved_and_loaded
 	tap "a CPU added to a squeezed guest finds the memory the others left" cpu_added
 	tap "a guest whose daemon dies again and again keeps its memory" daemon_dies_often
+	tap "a QEMU that lost a page is paused over QMP, and the page and the cause are told" lost_and_paused
 	tap_end
 }
 

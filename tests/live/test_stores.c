@@ -7,12 +7,16 @@
  * other's business.
  */
 #include "live/live.h"
+#include "common/checked_page.h"
 #include "common/mt_test.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define MIB   1024 /* in KiB */
 #define BLOCK (1U << 20)
@@ -53,24 +57,6 @@ static void overwrite(int fd)
 	MT_CHECK(!fstat(fd, &st));
 	for (off_t at = 0; at < st.st_size; at += BLOCK)
 		MT_CHECK(pwrite(fd, block, BLOCK, at) == BLOCK);
-}
-
-static bool event_tells(const struct live_daemon *d, const char *vm, const char *text)
-{
-	json_object *answer = live_ask(d, "{\"cmd\":\"events\",\"after\":0}"), *list, *value;
-	bool found = false;
-
-	json_object_object_get_ex(answer, "events", &list);
-	for (size_t i = 0; !found && i < json_object_array_length(list); i++) {
-		json_object *event = json_object_array_get_idx(list, i);
-
-		found = json_object_object_get_ex(event, "vm", &value) &&
-			!strcmp(json_object_get_string(value), vm) &&
-			json_object_object_get_ex(event, "text", &value) &&
-			strstr(json_object_get_string(value), text);
-	}
-	json_object_put(answer);
-	return found;
 }
 
 static void wait_state(const struct live_daemon *d, const char *vm, const char *state)
@@ -116,8 +102,8 @@ static void spoiled(void (*spoil)(int fd), const char *cause)
 	/* It looks at all its memory at its end, and so comes to a page that is lost. */
 	kill(a.pid, SIGTERM);
 	wait_state(&d, "a", "failed");
-	MT_CHECK(event_tells(&d, "a", "page 0x"));
-	MT_CHECK(event_tells(&d, "a", cause));
+	MT_CHECK(live_event_seen(&d, "a", "page 0x"));
+	MT_CHECK(live_event_seen(&d, "a", cause));
 	MT_CHECK_STR(live_state(&d, "b"), "running");
 	live_check(&d, "a");
 	live_check(&d, "b");
@@ -161,10 +147,107 @@ MT_TEST("a VM that may write no swap file keeps all its pages where they are")
 	live_sleep(2);
 	MT_CHECK_EQ(live_field(&d, "a", "swapped"), 0);
 	MT_CHECK_STR(live_state(&d, "a"), "running");
-	MT_CHECK(event_tells(&d, "a", "pages stay where they are"));
+	MT_CHECK(live_event_seen(&d, "a", "pages stay where they are"));
 	live_check(&d, "a");
 	live_vm_end(&a);
 	live_stop(&d);
+}
+
+/* A small file system over the swap directory, which goes with this process. */
+static void small_swap_dir(const struct live_daemon *d, const char *size, char *ret_dir,
+			   size_t room)
+{
+	char options[32];
+
+	snprintf(options, sizeof(options), "size=%s", size);
+	snprintf(ret_dir, room, "%s/swap", d->dir);
+	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		MT_SKIP("no right to mount file systems");
+	MT_CHECK(!mount("none", ret_dir, "tmpfs", 0, options));
+}
+
+/* What was set aside is taken away again, and the rest of the file system with it. */
+static int take_space(int swap, const char *dir)
+{
+	char path[LIVE_PATH_MAX + 32];
+	struct statvfs fs;
+	struct stat st;
+	int fd;
+
+	MT_CHECK(!fstat(swap, &st));
+	MT_CHECK(!fallocate(swap, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size));
+	snprintf(path, sizeof(path), "%s/filler", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	MT_CHECK(fd >= 0 && !fstatvfs(fd, &fs) && fs.f_bavail);
+	MT_CHECK(!fallocate(fd, 0, 0, (off_t)(fs.f_bavail * fs.f_frsize)));
+	MT_CHECK(!fstatvfs(fd, &fs) && !fs.f_bavail);
+	return fd;
+}
+
+MT_TEST("a file system that is full though space was set aside costs no page, and swap goes on "
+	"when "
+	"there is room")
+{
+	char dir[LIVE_PATH_MAX + 16];
+	struct live_daemon d;
+	struct live_vm a;
+	int swap, filler;
+
+	/* The daemon is to see the small file system, so it starts in this mount namespace. */
+	live_start(&d, "512M");
+	live_kill(&d);
+	small_swap_dir(&d, "80M", dir, sizeof(dir));
+	live_restart(&d);
+	live_vm_start(&a, &d, "a", "--mem 64M --seconds 600 --mix 0/0/20/80 --threads 1");
+	swap = swap_file(&d, a.pid);
+	filler = take_space(swap, dir);
+	live_set(&d, "a", "target_max", "40M");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapErrors", 2, 20));
+	MT_CHECK_EQ(live_field(&d, "a", "swapped"), 0);
+	MT_CHECK_STR(live_state(&d, "a"), "running");
+	MT_CHECK(live_wait_event(&d, "a", "pages stay where they are", 20));
+	live_check(&d, "a");
+	MT_CHECK(!ftruncate(filler, 0));
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 10 * MIB, 20));
+	MT_CHECK(live_wait_at_most(&d, "a", "held", 40 * MIB, 20));
+	live_check(&d, "a");
+	close(filler);
+	close(swap);
+	live_vm_end(&a);
+	MT_CHECK(!umount2(dir, MNT_DETACH));
+	live_stop(&d);
+}
+
+MT_TEST("a VM without the address space that its stores need is not managed, and the daemon says "
+	"why")
+{
+	struct rlimit low = {4UL << 30, 0}, before;
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start(&d, "512M");
+	MT_CHECK(!getrlimit(RLIMIT_AS, &before));
+	low.rlim_max = before.rlim_max;
+	MT_CHECK(!setrlimit(RLIMIT_AS, &low));
+	live_vm_begin(&a, &d, "a", "--mem 64M --seconds 600");
+	MT_CHECK(!setrlimit(RLIMIT_AS, &before));
+	MT_CHECK(live_wait_event(&d, "a", "ulimit -v", 20));
+	/* Nothing is kept for it. */
+	MT_CHECK(live_wait_at_most(&d, NULL, "granted_out", 0, 20));
+	live_stop(&d);
+}
+
+static void punch(int fd)
+{
+	struct stat st;
+
+	MT_CHECK(!fstat(fd, &st));
+	MT_CHECK(!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size));
+}
+
+MT_TEST("a swap file whose blocks were taken away stops its VM, which is not given the zeros there")
+{
+	spoiled(punch, "wrong checksum");
 }
 
 /* Is there anything but zeros in the VM's swap file? */
@@ -210,6 +293,67 @@ MT_TEST("a new VM finds nothing of an old one, in its memory or in its swap file
 	MT_CHECK_EQ(live_field(&d, "c", "swapped"), 0);
 	MT_CHECK(file_is_clean(&d, b.pid));
 	live_vm_end(&b);
+	live_stop(&d);
+}
+
+/* Slots of the swap file in which a page of the VM's can be told by its first word. */
+static uint32_t pages_readable(const struct live_daemon *d, pid_t pid)
+{
+	static uint8_t block[BLOCK];
+	const uint32_t magic = CP_MAGIC;
+	int fd = swap_file(d, pid);
+	uint32_t count = 0;
+	ssize_t got;
+
+	while ((got = read(fd, block, sizeof(block))) > 0)
+		for (ssize_t at = 0; at < got; at += CP_PAGE_SIZE)
+			count += !memcmp(block + at, &magic, sizeof(magic));
+	close(fd);
+	return count;
+}
+
+/* A VM that swaps much; whoever has its swap file finds pages in it, or none. */
+static void swap_read_by_others(const char *option, bool encrypted)
+{
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start_with(&d, "512M", option);
+	live_vm_start(&a, &d, "a", "--mem 96M --seconds 600 --mix 0/0/20/80 --threads 2");
+	live_set(&d, "a", "target_max", "48M");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 30 * MIB, 20));
+	MT_CHECK_EQ(live_field(&d, "a", "swapEncrypted"), encrypted);
+	live_check(&d, "a");
+	MT_CHECK_EQ(pages_readable(&d, a.pid) > 1000, !encrypted);
+	MT_CHECK_EQ(pages_readable(&d, a.pid) == 0, encrypted);
+	live_vm_end(&a);
+	MT_CHECK(live_vm_figure(&a, "over_grant_kib") <= 0);
+	live_stop(&d);
+}
+
+MT_TEST("who reads a swap file finds the VM's pages in it, unless they are encrypted")
+{
+	swap_read_by_others("", false);
+	swap_read_by_others("--swap-encrypt=on", true);
+}
+
+MT_TEST("a daemon that is started anew without encryption leaves a VM's swap file encrypted")
+{
+	struct live_daemon d;
+	struct live_vm a;
+
+	live_start_with(&d, "512M", "--swap-encrypt=on");
+	live_vm_start(&a, &d, "a", "--mem 64M --seconds 600 --mix 0/0/20/80 --threads 1");
+	live_kill(&d);
+	d.option[0] = '\0';
+	live_restart(&d);
+	for (int i = 0; i < 400 && strcmp(live_state(&d, "a"), "running"); i++)
+		live_sleep(0.05);
+	live_set(&d, "a", "target_max", "40M");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 10 * MIB, 20));
+	MT_CHECK_EQ(pages_readable(&d, a.pid), 0);
+	live_check(&d, "a");
+	live_vm_end(&a);
 	live_stop(&d);
 }
 

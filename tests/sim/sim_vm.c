@@ -299,7 +299,7 @@ static void sim_start(const struct sim_config *config)
 	sim_mem_ops(&sim.pager->mem);
 	sim.pager->notify = sim_notify;
 	sim.pager->fault_fd = -1;
-	sim.pager->zip_arena_bytes = 64 << 20;
+	sim.pager->zip_arena_bytes = config->zip_blocks ? config->zip_blocks << 16 : 64 << 20;
 	sim.pager->helper.by_hand = true;
 	atomic_store(&sim.pager->zip_max_pct, config->zip_pct);
 	sim.pager->sample.random = config->seed | 1;

@@ -27,6 +27,7 @@ struct sim_config {
 	uint32_t pages[SIM_REGIONS]; /* largest size of each region */
 	uint32_t spare_pages;        /* the target is this far above the least, at most */
 	uint32_t zip_pct;
+	uint32_t zip_blocks;       /* of 64 KiB that the zip store can have; 0: plenty */
 	uint32_t swap_slots;       /* 0: no swap */
 	uint32_t swap_delay;       /* a transfer takes up to so many turns */
 	uint32_t trouble_permille; /* kernel answers other than done */

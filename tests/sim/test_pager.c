@@ -30,6 +30,18 @@ MT_TEST_LIMIT("a guest far larger than its memory keeps every page", SIM_SECONDS
 	    50000);
 }
 
+MT_TEST_LIMIT("a zip store without memory for another object sends pages to swap", SIM_SECONDS)
+{
+	run((struct sim_config){.seed = 14,
+				.pages = {700, 500, 300},
+				.spare_pages = 300,
+				.zip_pct = 50,
+				.zip_blocks = 5,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5},
+	    30000);
+}
+
 MT_TEST_LIMIT("a kernel that stops moves half-way, or refuses them, costs no page", SIM_SECONDS)
 {
 	run((struct sim_config){.seed = 2,

@@ -7,6 +7,7 @@
  * guest's and those that are new. When all were right it waits for its input to end, so that it
  * can be looked at. Exit status: 0; 1 for a wrong page; 2 for anything else.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +20,9 @@
 #define PAGES   16384UL /* 64 MiB */
 #define THIRD   (PAGES / 3)
 #define WAIT_MS 30000
+/* Address space for more mappings than a process may have. */
+#define TABLE_BYTES (4096UL << 20)
+#define HEAP_PIECES 256
 
 /* Every page has a place and a version; half of it does not shrink, so that both stores get some.
  */
@@ -100,17 +104,60 @@ static void churn(uint8_t *at, uint64_t first, uint64_t count, uint64_t version)
 	}
 }
 
-static uint8_t *guest_memory(void)
+/*
+ * Uses up what mappings a process may have (vm.max_map_count): every other page of an area gets
+ * rights of its own. Return: the area.
+ */
+static uint8_t *fill_table(void)
 {
-	uint8_t *at = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
+	uint8_t *area = mmap(NULL, TABLE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (at == MAP_FAILED || madvise(at, PAGES * PAGE, MADV_DONTFORK))
+	if (area == MAP_FAILED)
+		die("mmap");
+	for (size_t i = 0; i + PAGE < TABLE_BYTES; i += 2 * PAGE)
+		if (mprotect(area + i, PAGE, PROT_READ))
+			break;
+	/* Those that are left, one by one. */
+	while (mmap(NULL, PAGE, PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+		;
+	printf("# no mapping is left: %s\n", strerror(errno));
+	fflush(stdout);
+	if (errno != ENOMEM)
+		exit(2);
+	return area;
+}
+
+/* Free memory in the heap, which can't grow any more later; its last piece keeps it there. */
+static void heap_reserve(void)
+{
+	void *piece[HEAP_PIECES];
+
+	for (size_t i = 0; i < HEAP_PIECES; i++)
+		piece[i] = malloc(PAGE);
+	for (size_t i = 0; i + 1 < HEAP_PIECES; i++)
+		free(piece[i]);
+}
+
+/* @full: with no mapping left when it is to be managed, so that it can't be. */
+static uint8_t *guest_memory(int full)
+{
+	uint8_t *at = mmap(NULL, (PAGES + 2) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	/* Between pages of other rights, so that it stays a mapping by itself. */
+	if (at == MAP_FAILED || mprotect(at + PAGE, PAGES * PAGE, PROT_READ | PROT_WRITE))
 		die("guest memory");
+	at += PAGE;
+	if (full) {
+		heap_reserve();
+		fill_table();
+	}
+	if (madvise(at, PAGES * PAGE, MADV_DONTFORK))
+		die("madvise");
 	fill_range(at, 0, PAGES, 1);
 	printf("# the VMM has filled its memory\n");
 	fflush(stdout);
-	wait_squeezed(at);
+	if (!full)
+		wait_squeezed(at);
 	return at;
 }
 
@@ -166,10 +213,26 @@ static void refused(uint8_t *at)
 	check_range(at, 0, PAGES, 1);
 }
 
+/* With no mapping left pages come and go as ever, and a hole that can't be made costs none. */
+static void full(uint8_t *at)
+{
+	uint8_t *area = fill_table();
+
+	churn(at, 0, PAGES, 1);
+	if (!munmap(at + THIRD * PAGE, THIRD * PAGE) || errno != ENOMEM)
+		die("a hole was made");
+	wait_squeezed(at);
+	check_range(at, 0, PAGES, 4);
+	if (munmap(area, TABLE_BYTES))
+		die("munmap");
+	fill_range(at, 0, PAGES, 1);
+	replace_middle(at, 1);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
-	uint8_t *at = guest_memory();
+	uint8_t *at = guest_memory(!strcmp(what, "full-first"));
 	char end;
 
 	if (!strcmp(what, "mmap"))
@@ -182,6 +245,10 @@ int main(int argc, char **argv)
 		move_all(at);
 	else if (!strcmp(what, "refused"))
 		refused(at);
+	else if (!strcmp(what, "full"))
+		full(at);
+	else if (!strcmp(what, "full-first"))
+		check_range(at, 0, PAGES, 1);
 	else
 		return 2;
 	return read(STDIN_FILENO, &end, 1) != 0;

@@ -7,6 +7,7 @@
  */
 #include "monitor/swap_io.h"
 #include "monitor/swap_sum.h"
+#include "sys/swap_crypt.h"
 #include "sys/swap_io.h"
 
 #include "common/fake_swap_io.h"
@@ -31,6 +32,8 @@ enum kind {
 	THREAD_DIRECT,
 	THREAD_BUFFERED,
 	URING_TMPFS,
+	URING_CRYPT,
+	THREAD_CRYPT,
 	FAKE,
 	KINDS,
 };
@@ -59,7 +62,8 @@ static int open_file(const char *dir, uint32_t slots)
 /* Return: false when this kind can't be had here. */
 static bool open_kind(enum kind kind, uint32_t slots, int event_fd, struct mt_swap_io *io)
 {
-	bool uring = kind == URING_DIRECT || kind == URING_BUFFERED || kind == URING_TMPFS;
+	bool uring = kind == URING_DIRECT || kind == URING_BUFFERED || kind == URING_TMPFS ||
+		     kind == URING_CRYPT;
 	struct mt_err err;
 	int fd;
 
@@ -77,6 +81,8 @@ static bool open_kind(enum kind kind, uint32_t slots, int event_fd, struct mt_sw
 		printf("# %s\n", err.msg);
 		return false;
 	}
+	if (kind == URING_CRYPT || kind == THREAD_CRYPT)
+		MT_CHECK_EQ(mt_swap_crypt_new(io, DEPTH, RUN, &err), 0);
 	return true;
 }
 
@@ -217,6 +223,14 @@ MT_TEST("pages come back as written: thread, direct")
 MT_TEST("pages come back as written: thread, buffered")
 {
 	run_model(THREAD_BUFFERED, 20000);
+}
+MT_TEST("pages come back as written: encrypted, io_uring")
+{
+	run_model(URING_CRYPT, 10000);
+}
+MT_TEST("pages come back as written: encrypted, thread")
+{
+	run_model(THREAD_CRYPT, 10000);
 }
 MT_TEST("pages come back as written: the fake, delayed and reordered")
 {
