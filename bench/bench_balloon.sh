@@ -4,24 +4,34 @@
 # bench_balloon.sh - what ballooning costs a guest, beside a smaller guest, beside compression and swap, and how fast it is.
 #
 # osdi    The experiment of the OSDI'02 paper: a guest ballooned to a part of its size against one booted with that much.
-#         The load is of the disk cache (fio, skewed random reads of a disk larger than memory), as its dbench was.
+#         The load is of the disk cache (fio, skewed random reads of a disk larger than memory), as its dbench was. The
+#         same load, shorter, goes before, so that both start from the cache that they have when it goes on for long.
 # ways    The same load under the same pressure, met by the balloon, by compression alone, by swap alone; for two loads: one
 #         that wants the cache, and one that wants fresh memory while the cache is dead.
 # speed   128 MiB into the balloon: QEMU alone, and QEMU under Memtide, in turns.
 #
 # Figures are processor time of all of QEMU while the load runs, which a busy machine disturbs less than the clock; the
-# clock's and, for the cache, what the guest had to read from its disk stand beside them.
+# clock's and, for the cache, what the guest had to read from its disk stand beside them, with the least and the most.
+# What is compared runs in turns, in another order each time, and is compared within the turn: the median of the ratios
+# counts. Before a load begins the balloon, or what was sent out, must be there and stand still, else that run is made
+# again. Guests' disks and swap files are on a disk and go past the host's cache, which is emptied before each load.
+# When others used more than BENCH_OTHERS_PCT (5) of the machine meanwhile, the verdict is "noisy", whatever came out.
 #
-# usage: bench_balloon.sh [BUILD DIRECTORY]; BENCH_PAIRS runs of each (1), BENCH_BALLOON="osdi ways speed" picks.
+# usage: bench_balloon.sh [BUILD DIRECTORY]; BENCH_PAIRS turns (5), BENCH_BALLOON="osdi ways speed" picks,
+# BENCH_PCT="50 62 75 87" picks parts of the size, BENCH_IO_MIB (1800) is the length of the load,
+# BENCH_DIR a directory on a disk (TMPDIR). A quick look: BENCH_PAIRS=1 BENCH_PCT=50 BENCH_IO_MIB=100.
 
 set -u
 
+[ -z "${BENCH_DIR:-}" ] || export TMPDIR=$BENCH_DIR
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(cd "${1:-$(dirname "$here")/build}" && pwd)
 # shellcheck source-path=SCRIPTDIR source=guests.sh
 . "$here/guests.sh"
 
-pairs=${BENCH_PAIRS:-1}
+pairs=${BENCH_PAIRS:-5}
+io_mib=${BENCH_IO_MIB:-1800}
+others_max_pct=${BENCH_OTHERS_PCT:-5}
 times=$work/times
 mkdir -p "$times"
 size_mib=384
@@ -29,16 +39,21 @@ size_mib=384
 own_mib=20
 goal_osdi_pct=5
 
-# The guest fills its cache, leaves time for what is done to it, and times its load.
+# load_of LOAD [BEFORE]: the guest fills its cache, leaves time for what is done to it, and times its load.
 load_of() {
 	cat <<-END
 	t() { echo "BENCH-TIME \$1 \$(cut -d" " -f1 /proc/uptime) \$(awk '{ print \$3 }' /sys/block/vda/stat)"; }
 	cat /dev/vda >/dev/null; echo filled; sleep 15
-	t begin; { $1; } >/tmp/out 2>&1 || cat /tmp/out; t end; sleep 2
+	{ ${2:-true}; } >/dev/null 2>&1; echo warm; sleep 4
+	t begin; { $1; } >/tmp/out 2>&1 || cat /tmp/out; t end; sleep 4
 	END
 }
-cache_load=$(load_of 'fio --name=l --filename=/dev/vda --readonly --rw=randread --random_distribution=zipf:1.1 --bs=16k \
-	--size=300M --io_size=1800M --ioengine=psync --invalidate=0 --randseed=7 --allrandrepeat=1')
+# fio_of MIB: the blocks that are read most are the same, however long it goes on.
+fio_of() {
+	echo "fio --name=l --filename=/dev/vda --readonly --rw=randread --random_distribution=zipf:1.1 --bs=16k" \
+		"--size=300M --io_size=${1}M --ioengine=psync --invalidate=0 --randseed=7 --allrandrepeat=1"
+}
+cache_load=$(load_of "$(fio_of "$io_mib")" "$(fio_of $((io_mib / 3)))")
 memory_load=$(load_of 'for i in 1 2 3 4; do guestmem --size 100M --work 0 --rounds 1; done')
 
 median() {
@@ -64,14 +79,41 @@ cpu_of() {
 	awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13) / hz }' "/proc/$1/stat"
 }
 
-said() {
-	grep -q "BENCH-TIME $1" "$work/g.serial"
+# Seconds of processor time that the machine has been busy.
+busy() {
+	awk -v hz="$(getconf CLK_TCK)" '/^cpu / { print ($2 + $3 + $4 + $7 + $8 + $9) / hz }' /proc/stat
 }
 
-# measure LOAD MIB TARGET-MIB [SETTING...]: "cpu clock read" in seconds and MiB, of a guest of this size, held to a target
-# (0: none)
-measure() {
-	local load=$1 mib=$2 target=$3 setting pid begin end
+said() {
+	grep -q "$1" "$work/g.serial"
+}
+
+# What was done to the guest: balloon, zipped and swapped in KiB.
+done_to() {
+	field g '"\(.vmmemctl) \(.zipped) \(.swapped)"'
+}
+
+# settled TARGET-MIB: what it holds fits its target, if there is one, and nothing has moved for two seconds.
+settled() {
+	local before after
+	before=$(done_to)
+	sleep 2
+	after=$(done_to)
+	[ "$1" = 0 ] || field_most g .held $((($1 + 4) * 1024)) || return 1
+	awk -v a="$before" -v b="$after" 'BEGIN {
+		split(a, x); split(b, y)
+		for (i = 1; i <= 3; i++) if (x[i] - y[i] > 1024 || y[i] - x[i] > 1024) exit 1 }'
+}
+
+drop_caches() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches 2>/dev/null || echo "bench: the host's caches can't be dropped: run as root" >&2
+}
+
+# run_once LOAD MIB TARGET-MIB [SETTING...]: "cpu clock read others" in seconds, MiB and percent of the machine, of a guest
+# of this size, held to a target (0: none). Status 2: it was not as it should be when the load began.
+run_once() {
+	local load=$1 mib=$2 target=$3 setting pid cpu all from
 	shift 3
 	daemon_start 2G >&2 || return 1
 	for setting; do
@@ -79,7 +121,7 @@ measure() {
 		Mem.*) memtide set --host "$setting" >/dev/null || return 1 ;;
 		esac
 	done
-	GUEST_LIMIT=400 guest_start g "$load" --mem "${mib}M"
+	GUEST_LIMIT=600 guest_start g "$load" --mem "${mib}M" --cache none
 	guest_managed g >&2 && guest_says g filled || return 1
 	for setting; do
 		case "$setting" in
@@ -89,19 +131,45 @@ measure() {
 	done
 	[ "$target" = 0 ] || memtide set g "target_max=${target}M" >/dev/null || return 1
 	pid=$(field g .pid)
-	wait_until 60 said begin || return 1
-	begin=$(cpu_of "$pid")
-	echo "bench: guest of $mib MiB, target $target, $*: balloon $(field g .vmmemctl), held $(field g .held), zipped" \
-		"$(field g .zipped), swapped $(field g .swapped) KiB when the load begins" >&2
-	wait_until 300 said end || return 1
-	end=$(cpu_of "$pid")
-	tr -d '\r' <"$work/g.serial" | awk -v cpu="$(echo "$end $begin" | awk '{ print $1 - $2 }')" '
+	wait_until 120 said warm && drop_caches || return 1
+	settled "$target" || { echo "bench: not settled: $(done_to), held $(field g .held) KiB" >&2; return 2; }
+	said 'BENCH-TIME begin' && { echo "bench: it took too long to see that all is settled" >&2; return 2; }
+	wait_until 60 said 'BENCH-TIME begin' || return 1
+	cpu=$(cpu_of "$pid") all=$(busy) from=$(date +%s.%N)
+	echo "bench: guest of $mib MiB, target $target, $*: balloon, zipped, swapped $(done_to), held $(field g .held) KiB" >&2
+	wait_until 500 said 'BENCH-TIME end' || return 1
+	cpu=$(awk -v a="$cpu" -v b="$(cpu_of "$pid")" 'BEGIN { print b - a }')
+	all=$(awk -v a="$all" -v b="$(busy)" -v own="$cpu" -v from="$from" -v to="$(date +%s.%N)" -v cores="$(nproc)" \
+		'BEGIN { others = b - a - own; if (others < 0) others = 0; print others / (to - from) / cores * 100 }')
+	tr -d '\r' <"$work/g.serial" | awk -v cpu="$cpu" -v others="$all" '
 		/^BENCH-TIME/ { at[$2] = $3; read[$2] = $4 }
-		END { printf "%.2f %.2f %.0f\n", cpu, at["end"] - at["begin"], (read["end"] - read["begin"]) / 2048 }'
-	guests_end >&2
-	guest_pid=()
-	# settings outlive the daemon
-	rm -f "$socket.state"
+		END { printf "%.2f %.2f %.0f %.0f\n", cpu, at["end"] - at["begin"], (read["end"] - read["begin"]) / 2048, others }'
+}
+
+# measure FILE ...: one line more of run_once in the file; three tries.
+measure() {
+	local file=$times/$1 try status=2
+	shift
+	for ((try = 0; try < 3 && status == 2; try++)); do
+		status=0
+		run_once "$@" >>"$file" || status=$?
+		[ "$status" = 0 ] || guest_show g >&2
+		guests_end >&2
+		guest_pid=()
+		# settings outlive the daemon
+		rm -f "$socket.state"
+	done
+	return "$status"
+}
+
+# in_turns COMMAND...: for each turn, forwards and backwards.
+in_turns() {
+	local i j
+	for ((i = 0; i < pairs; i++)); do
+		for ((j = 1; j <= $#; j++)); do
+			if ((i % 2)); then ${*:$#-j+1:1} || return 1; else ${*:j:1} || return 1; fi
+		done
+	done
 }
 
 # middle FILE COLUMN
@@ -109,45 +177,68 @@ middle() {
 	cut -d' ' -f"$2" "$times/$1" | median
 }
 
+# ratio A B COLUMN: the median, over turns, of what A took beside B
+ratio() {
+	paste -d' ' "$times/$1" "$times/$2" | awk -v c="$3" '$(4 + c) > 0 { print $c / $(4 + c) }' | median
+}
+
+# least and most of a column
+span() {
+	cut -d' ' -f"$2" "$times/$1" | sort -g | sed -n '1p;$p' | paste -sd-
+}
+
 # words FILE: for people
 words() {
-	printf '%s s (clock %s s, read %s MiB)' "$(middle "$1" 1)" "$(middle "$1" 2)" "$(middle "$1" 3)"
+	printf '%s s (%s; clock %s s, %s; read %s MiB; others %s %%)' "$(middle "$1" 1)" "$(span "$1" 1)" \
+		"$(middle "$1" 2)" "$(span "$1" 2)" "$(middle "$1" 3)" "$(middle "$1" 4)"
+}
+
+# verdict A B FILE...: as least, unless others used the machine
+verdict() {
+	local a=$1 b=$2 file
+	shift 2
+	for file; do
+		if [ "$(least "$(middle "$file" 4)" "$others_max_pct")" != ok ]; then
+			echo noisy
+			return
+		fi
+	done
+	least "$a" "$b"
 }
 
 osdi() {
-	local pct mib i slower
-	for pct in 50 62 75 87; do
+	local pct mib slower clock
+	small() { measure small "$cache_load" "$mib" 0; }
+	ballooned() { measure ballooned "$cache_load" "$size_mib" $((mib + own_mib)); }
+	for pct in ${BENCH_PCT:-50 62 75 87}; do
 		mib=$((size_mib * pct / 100))
 		: >"$times/small"
 		: >"$times/ballooned"
-		for ((i = 0; i < pairs; i++)); do
-			measure "$cache_load" "$mib" 0 >>"$times/small" || return 1
-			measure "$cache_load" "$size_mib" $((mib + own_mib)) >>"$times/ballooned" || return 1
-		done
-		slower=$(ratio_pct "$(middle ballooned 1)" "$(middle small 1)")
+		in_turns small ballooned || return 1
+		slower=$(ratio_pct "$(ratio ballooned small 1)" 1) clock=$(ratio_pct "$(ratio ballooned small 2)" 1)
 		row "balloon-osdi-$pct" "guest of $size_mib MiB ballooned to $pct %, slower than one booted so by" % \
-			"<= $goal_osdi_pct" "$slower" "booted $(words small), ballooned $(words ballooned)" \
-			"$(least "$slower" "$goal_osdi_pct")"
+			"<= $goal_osdi_pct" "$slower" "by the clock $clock %; booted $(words small), ballooned $(words ballooned)" \
+			"$(verdict "$slower" "$goal_osdi_pct" small ballooned)"
 	done
 }
 
 # ways_of NAME LOAD
 ways_of() {
-	local i way target=$((size_mib * 60 / 100))
+	local way target=$((size_mib * 60 / 100)) load=$2
 	for way in none balloon zip swap; do : >"$times/$way"; done
-	for ((i = 0; i < pairs; i++)); do
-		measure "$2" "$size_mib" 0 >>"$times/none" || return 1
-		measure "$2" "$size_mib" "$target" >>"$times/balloon" || return 1
-		measure "$2" "$size_mib" "$target" Mem.CtlMaxPercent=0 zip_max_pct=100 >>"$times/zip" || return 1
-		measure "$2" "$size_mib" "$target" Mem.CtlMaxPercent=0 zip_max_pct=0 >>"$times/swap" || return 1
-	done
+	by_none() { measure none "$load" "$size_mib" 0; }
+	by_balloon() { measure balloon "$load" "$size_mib" "$target"; }
+	by_zip() { measure zip "$load" "$size_mib" "$target" Mem.CtlMaxPercent=0 zip_max_pct=100; }
+	by_swap() { measure swap "$load" "$size_mib" "$target" Mem.CtlMaxPercent=0 zip_max_pct=0; }
+	in_turns by_none by_balloon by_zip by_swap || return 1
 	row "balloon-ways-zip-${1%% *}" "$1: the same pressure by balloon, time of that by compression" x "<= 1" \
-		"$(awk -v a="$(middle balloon 1)" -v b="$(middle zip 1)" 'BEGIN { print a / b }')" \
-		"no pressure $(words none), balloon $(words balloon), compression $(words zip)" \
-		"$(least "$(middle balloon 1)" "$(middle zip 1)")"
+		"$(ratio balloon zip 1)" \
+		"by the clock $(ratio balloon zip 2); no pressure $(words none), balloon $(words balloon), compression $(words zip)" \
+		"$(verdict "$(ratio balloon zip 1)" 1 balloon zip)"
 	row "balloon-ways-swap-${1%% *}" "$1: the same pressure by compression, time of that by swap" x "<= 1" \
-		"$(awk -v a="$(middle zip 1)" -v b="$(middle swap 1)" 'BEGIN { print a / b }')" \
-		"compression $(words zip), swap $(words swap)" "$(least "$(middle zip 1)" "$(middle swap 1)")"
+		"$(ratio zip swap 1)" \
+		"by the clock $(ratio zip swap 2); compression $(words zip), swap $(words swap)" \
+		"$(verdict "$(ratio zip swap 1)" 1 zip swap)"
 }
 
 ways() {
@@ -184,12 +275,11 @@ inflate_time() {
 }
 
 speed() {
-	local i plain managed
+	local plain managed
 	: >"$times/plain"; : >"$times/managed"
-	for ((i = 0; i < pairs + 2; i++)); do
-		inflate_time plain >>"$times/plain" || return 1
-		inflate_time memtide >>"$times/managed" || return 1
-	done
+	inflate_plain() { inflate_time plain >>"$times/plain"; }
+	inflate_managed() { inflate_time memtide >>"$times/managed"; }
+	in_turns inflate_plain inflate_managed || return 1
 	plain=$(median <"$times/plain") managed=$(median <"$times/managed")
 	row balloon-speed "128 MiB into the balloon, rate beside that of QEMU alone" x ">= 1" \
 		"$(awk -v a="$plain" -v b="$managed" 'BEGIN { print a / b }')" \
@@ -199,6 +289,12 @@ speed() {
 
 if ! guests_possible; then
 	echo "bench_balloon: needs QEMU, jq, /dev/userfaultfd and the guest image (guest/build-image.sh)" >&2
+	exit 1
+fi
+# Swap in memory, or in the host's cache, would be compared with disks that guests read for real.
+if ! dd if=/dev/zero of="$work/direct" bs=4096 count=1 oflag=direct 2>/dev/null ||
+	[[ $(stat -f -c %T "$work") =~ ^(tmpfs|ramfs)$ ]]; then
+	echo "bench_balloon: $work is not on a disk with direct I/O; name a directory that is: BENCH_DIR" >&2
 	exit 1
 fi
 status=0

@@ -68,16 +68,6 @@ anonymous_kib() {
 	echo "$anon"
 }
 
-frames_outside_kib() {
-	local link frames=0
-	for link in "/proc/$daemon_pid/fd/"*; do
-		case "$(readlink "$link")" in
-		*memtide-frames*) frames=$(($(stat -Lc '%b' "$link") / 2)) ;;
-		esac
-	done
-	echo "$frames"
-}
-
 # Wait until sharing makes no more progress, within the time to settle.
 settled() {
 	local last=-1000 now end=$((SECONDS + settle))
@@ -94,7 +84,8 @@ settled() {
 table_line() {
 	local n=$1 memsize empty shared zero frames after touched
 	memsize=$(sum_of memsize) empty=$(($(sum_of untouched) + $(sum_of released)))
-	shared=$(host_is .shared) zero=$(host_is .zero) frames=$(host_is .sharedcommon) after=$(($(anonymous_kib) + $(frames_outside_kib)))
+	# shellcheck disable=SC2046 # a list
+	shared=$(host_is .shared) zero=$(host_is .zero) frames=$(host_is .sharedcommon) after=$(($(anonymous_kib) + $(frames_outside_kib $(frames_files))))
 	touched=$((memsize - empty))
 	awk -v n="$n" -v t="$touched" -v s="$shared" -v z="$zero" -v f="$frames" -v b="$before" -v o="$after" 'BEGIN {
 		printf "%6d %8.1fM %8.1fM %6.1fM %8.1fM %8.1fM %9.1f %9.1f %8.1fM %8.1fM\n", n, t / 1024, s / 1024, z / 1024,

@@ -31,7 +31,8 @@ usage() {
 	  --accel KIND       tcg, kvm or auto: kvm where a guest really boots with it (auto)
 	  --scratch FILE[,aio=threads|native|io_uring][,cache=none|writeback|...][,size=128M]
 	                     a scratch disk for fio-verify; made if it is missing (threads, none, 128M)
-	  --no-rootfs        without the root disk: busybox and guestmem only
+	  --cache MODE       how the host caches the root disk: none, writeback, ... (QEMU's default)
+  --no-rootfs        without the root disk: busybox and guestmem only
 	  --balloon          with a virtio balloon (deflate-on-oom, free page reporting)
 	  --qmp SOCKET       a QMP server on this unix socket
 	  --name NAME        the guest's name (guest)
@@ -113,7 +114,7 @@ add_device() {
 }
 
 add_rootfs() {
-	command+=(-drive "file=$(escaped "$image/rootfs.ext4"),if=none,id=rootfs,format=raw,readonly=on")
+	command+=(-drive "file=$(escaped "$image/rootfs.ext4"),if=none,id=rootfs,format=raw,readonly=on${cache:+,cache=$cache}")
 	add_device virtio-blk drive=rootfs,serial=rootfs
 }
 
@@ -193,13 +194,13 @@ boot() {
 }
 
 qemu=qemu-system-x86_64 mem=512M smp=1 machine=q35 accel=auto name=guest rootfs=1 timeout=
-run='' stay='' scratch='' balloon='' qmp='' serial='' append='' print='' log=''
+run='' stay='' cache='' scratch='' balloon='' qmp='' serial='' append='' print='' log=''
 wrap=() command=()
 
 while [ $# -gt 0 ]; do
 	case "$1" in
 	--run | --mem | --smp | --machine | --accel | --scratch | --qmp | --name | --serial | --append | --timeout | \
-		--image)
+		--image | --cache)
 		[ $# -ge 2 ] || die "$1 needs a value"
 		printf -v "${1#--}" '%s' "$2"
 		shift

@@ -7,9 +7,9 @@
 #
 # Runs the program, and all it forks, under valgrind's lackey, which prints every load, store and fetch, and strips the
 # output: an access to one of the 16 pages used last is only counted ("hit"), since no TLB would miss it. System calls
-# tell about fork, munmap and exit. With -s the first SKIP visits are left out, with -n at most VISITS are taken, and
-# then the program is killed: a piece out of the middle of a long run of one process, whose log goes through a pipe and
-# never to the disk. OUTPUT is text; "lz4 -9 OUTPUT" makes it small, and is read as well.
+# tell about fork, munmap and exit. With -n at most VISITS are taken, from behind the first SKIP accesses on, and then the
+# program is killed: a piece out of the middle of a long run of one process, whose log goes through a pipe and never to
+# the disk. OUTPUT is text; "lz4 -9 OUTPUT" makes it small, and is read as well.
 use strict;
 use warnings;
 use Getopt::Std;
@@ -29,8 +29,9 @@ sub read_log {
 	my ($path) = @_;
 	my (@events, @recent, %written, $hits, $visits);
 	open my $log, '<', $path or die "$path: $!\n";
-	my $end = $opt{n} ? $opt{s} + $opt{n} : 1e12;
+	my $end = $opt{n} || 1e12;
 	$hits = $visits = 0;
+	if ($opt{n} && $opt{s}) { while (<$log>) { last if $. >= $opt{s} } }
 	while (<$log>) {
 		if (/^(I | [LSM]) ([0-9a-f]+)[0-9a-f]{3},/) {
 			my ($page, $store) = (hex $2, $1 eq ' S' || $1 eq ' M');
@@ -47,8 +48,7 @@ sub read_log {
 				unshift @recent, $page;
 			}
 			$written{$page} = 1 if $store;
-			if ($visits++ < $opt{s}) { $hits = 0; next }
-			last if $visits > $end;
+			last if ++$visits > $end;
 			push @events, [$store ? 'w' : $1 eq 'I ' ? 'x' : 'r', $page];
 			if ($visits % 64 == 0) { push @events, ['hit', $hits]; $hits = 0 }
 		} elsif (/sys_fork.*created child (\d+)/ || /sys_clone.*created child (\d+)/) {

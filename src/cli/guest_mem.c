@@ -14,9 +14,6 @@
 #define STATES_PAGES    512u
 #define PAGEMAP_PRESENT (1ULL << 63)
 #define PAGEMAP_PFN     ((1ULL << 55) - 1)
-/* RAM up to this size lies below 4 GiB in every machine of QEMU. */
-#define SMALL_RAM 0xb0000000ULL
-
 static const char *const state_names[GUEST_STATES] = {"untouched", "resident", "nominated",
 						      "zero",      "shared",   "zipped",
 						      "swapped",   "released", "failed"};
@@ -26,90 +23,42 @@ const char *guest_state_name(unsigned int state)
 	return state < GUEST_STATES ? state_names[state] : "unknown";
 }
 
-static int find_ram(struct guest_mem *mem, struct mt_err *err)
+int guest_mem_open(struct guest_mem *mem, const char *socket, const char *vm, struct mt_err *err)
 {
-	struct json_object *request = client_request("show"), *answer, *vm, *regions, *first;
+	struct json_object *request = client_request("show"), *answer, *object;
 	char path[64];
 	int rc;
 
-	json_object_object_add(request, "vm", json_object_new_string(mem->vm));
-	rc = client_ask(&mem->client, request, CLIENT_ANSWER_MS, &answer, err);
-	if (rc)
-		return rc;
-	vm = json_object_object_get(answer, "vm");
-	regions = json_object_object_get(vm, "regions");
-	first = json_object_is_type(regions, json_type_array) && json_object_array_length(regions)
-			? json_object_array_get_idx(regions, 0)
-			: NULL;
-	if (first) {
-		mem->addr = field_u64(first, "addr");
-		mem->bytes = field_u64(first, "bytes");
-		snprintf(path, sizeof(path), "/proc/%" PRIu64 "/pagemap", field_u64(vm, "pid"));
-		mem->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
-	} else {
-		rc = mt_err_set(err, -ENXIO, "VM '%s' has no managed memory", mem->vm);
-	}
-	json_object_put(answer);
-	return rc;
-}
-
-/* Is the RAM QEMU has at @gpa what we take it for? */
-static bool agrees(const struct guest_mem *mem, struct qmp *qmp, mt_gpa_t gpa)
-{
-	uint64_t ours, theirs;
-	struct mt_err err;
-
-	return !guest_mem_host_address(mem, gpa, &ours) &&
-	       !qmp_host_address(qmp, gpa, &theirs, &err) && ours == theirs;
-}
-
-/* How much of RAM lies below 4 GiB: all, what was told, or what QEMU says. */
-static int find_hole(struct guest_mem *mem, uint64_t told, struct qmp *qmp, struct mt_err *err)
-{
-	static const uint64_t usual[] = {0xc0000000, 0x80000000, 0xe0000000, 0xb0000000};
-	mt_gpa_t low = MT_GPA(16u << 20), high = MT_GPA(GUEST_4G);
-
-	mem->below_4g = told ? MT_MIN(told, mem->bytes) : mem->bytes;
-	if (told || (mem->bytes < SMALL_RAM && !qmp))
-		return 0;
-	if (!qmp)
-		return mt_err_set(err, -EINVAL,
-				  "where this much RAM lies depends on the machine; give --qmp, or "
-				  "--below-4g (3G for pc, 2G for q35)");
-	if (mem->bytes < SMALL_RAM)
-		return agrees(mem, qmp, low)
-			       ? 0
-			       : mt_err_set(err, -EINVAL, "the QMP socket is not that of VM '%s'",
-					    mem->vm);
-	for (size_t i = 0; i < MT_ARRAY_SIZE(usual); i++) {
-		mem->below_4g = MT_MIN(usual[i], mem->bytes);
-		if (agrees(mem, qmp, low) && agrees(mem, qmp, MT_GPA(mem->below_4g - 4096)) &&
-		    (mem->below_4g == mem->bytes || agrees(mem, qmp, high)))
-			return 0;
-	}
-	return mt_err_set(err, -EINVAL,
-			  "QEMU has RAM in another order than known, or the QMP socket is not that "
-			  "of VM '%s'; give --below-4g",
-			  mem->vm);
-}
-
-int guest_mem_open(struct guest_mem *mem, const char *socket, const char *vm,
-		   uint64_t below_4g_bytes, struct qmp *qmp, struct mt_err *err)
-{
-	int rc = client_open(&mem->client, socket, err);
-
-	if (rc)
-		return rc;
 	mem->vm = vm;
 	mem->pagemap_fd = -1;
 	for (unsigned int i = 0; i < GUEST_CACHED; i++)
 		mem->cache[i].tag = UINT64_MAX;
-	rc = find_ram(mem, err);
-	if (!rc)
-		rc = find_hole(mem, below_4g_bytes, qmp, err);
+	rc = client_open(&mem->client, socket, err);
+	if (rc) {
+		json_object_put(request);
+		return rc;
+	}
+	json_object_object_add(request, "vm", json_object_new_string(vm));
+	rc = client_ask(&mem->client, request, CLIENT_ANSWER_MS, &answer, err);
+	if (!rc) {
+		object = json_object_object_get(answer, "vm");
+		snprintf(path, sizeof(path), "/proc/%" PRIu64 "/pagemap", field_u64(object, "pid"));
+		rc = guest_layout_regions(&mem->layout, object, err);
+		if (!rc)
+			mem->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
+		json_object_put(answer);
+	}
 	if (rc)
 		guest_mem_close(mem);
 	return rc;
+}
+
+int guest_mem_place(struct guest_mem *mem, uint64_t below_4g_bytes, struct qmp *qmp,
+		    struct mt_err *err)
+{
+	if (qmp && !below_4g_bytes)
+		return guest_layout_qemu(&mem->layout, qmp, err);
+	return guest_layout_pc(&mem->layout, below_4g_bytes, err);
 }
 
 void guest_mem_close(struct guest_mem *mem)
@@ -118,25 +67,6 @@ void guest_mem_close(struct guest_mem *mem)
 	if (mem->pagemap_fd >= 0)
 		close(mem->pagemap_fd);
 	mem->pagemap_fd = -1;
-}
-
-int guest_mem_host_address(const struct guest_mem *mem, mt_gpa_t gpa, uint64_t *ret)
-{
-	uint64_t offset = gpa.a;
-
-	if (gpa.a >= GUEST_4G)
-		offset = gpa.a - GUEST_4G + mem->below_4g;
-	else if (gpa.a >= mem->below_4g)
-		return -ENXIO;
-	if (offset >= mem->bytes)
-		return -ENXIO;
-	*ret = mem->addr + offset;
-	return 0;
-}
-
-mt_gpa_t guest_mem_gpa(const struct guest_mem *mem, uint64_t offset)
-{
-	return MT_GPA(offset < mem->below_4g ? offset : offset - mem->below_4g + GUEST_4G);
 }
 
 static struct json_object *look_request(const struct guest_mem *mem, const char *cmd, uint64_t addr,
@@ -174,7 +104,7 @@ static int mem_load(void *ctx, uint64_t gpa, uint64_t *ret)
 	struct json_object *answer = NULL;
 	uint64_t addr, tag;
 	unsigned int slot;
-	int rc = guest_mem_host_address(mem, MT_GPA(gpa), &addr);
+	int rc = guest_layout_address(&mem->layout, MT_GPA(gpa), &addr);
 
 	if (rc)
 		return rc;
@@ -215,7 +145,7 @@ static uint64_t machine_pfn(const struct guest_mem *mem, uint64_t addr)
 int guest_mem_page(struct guest_mem *mem, mt_gpa_t gpa, struct guest_page *ret)
 {
 	struct json_object *answer = NULL;
-	int rc = guest_mem_host_address(mem, gpa, &ret->host_addr);
+	int rc = guest_layout_address(&mem->layout, gpa, &ret->host_addr);
 
 	if (rc)
 		return rc;
@@ -227,35 +157,66 @@ int guest_mem_page(struct guest_mem *mem, mt_gpa_t gpa, struct guest_page *ret)
 	ret->state = (unsigned int)field_u64(answer, "state");
 	ret->place = field_u64(answer, "place");
 	ret->length = field_u64(answer, "length");
-	ret->machine_pfn =
-		ret->state == GUEST_RESIDENT ? machine_pfn(mem, ret->host_addr) : UINT64_MAX;
+	/* A shared frame may be mapped in the page's place. */
+	ret->machine_pfn = ret->state == GUEST_RESIDENT || ret->state == GUEST_SHARED
+				   ? machine_pfn(mem, ret->host_addr)
+				   : UINT64_MAX;
 	json_object_put(answer);
 	return 0;
 }
 
-uint8_t *guest_mem_states(struct guest_mem *mem, uint64_t *ret_pages, struct mt_err *err)
+int guest_mem_words(struct guest_mem *mem, uint64_t addr, unsigned int count, uint64_t *ret)
 {
-	uint64_t pages = mem->bytes >> MT_PAGE_SHIFT;
-	uint8_t *states = calloc(pages, 1);
+	struct json_object *answer = NULL, *data;
+	int rc = client_ask(&mem->client, look_request(mem, "words", addr, "pages", count), PEEK_MS,
+			    &answer, &mem->err);
 
-	if (!states)
-		mt_err_set(err, -ENOMEM, "no memory for a map of %" PRIu64 " pages", pages);
-	for (uint64_t i = 0; states && i < pages; i += STATES_PAGES) {
+	if (rc)
+		return rc;
+	data = json_object_object_get(answer, "data");
+	if (json_object_is_type(data, json_type_string))
+		count = MT_MIN(count, (unsigned int)json_object_get_string_len(data) / 16);
+	rc = read_hex(answer, (uint8_t *)ret, count * (unsigned int)sizeof(*ret), &mem->err);
+	json_object_put(answer);
+	return rc ? rc : (int)count;
+}
+
+/* States of one region's pages. */
+static int region_states(struct guest_mem *mem, const struct guest_region *region, uint8_t *states,
+			 struct mt_err *err)
+{
+	uint64_t pages = region->bytes >> MT_PAGE_SHIFT;
+	int rc = 0;
+
+	for (uint64_t i = 0; !rc && i < pages; i += STATES_PAGES) {
 		unsigned int count = (unsigned int)MT_MIN(STATES_PAGES, pages - i);
 		struct json_object *answer = NULL;
-		int rc = client_ask(&mem->client,
-				    look_request(mem, "states", mem->addr + (i << MT_PAGE_SHIFT),
-						 "pages", count),
-				    PEEK_MS, &answer, err);
 
+		rc = client_ask(&mem->client,
+				look_request(mem, "states", region->addr + (i << MT_PAGE_SHIFT),
+					     "pages", count),
+				PEEK_MS, &answer, err);
 		if (!rc)
 			rc = read_hex(answer, states + i, count, err);
 		json_object_put(answer);
-		if (rc) {
+	}
+	return rc;
+}
+
+uint8_t *guest_mem_states(struct guest_mem *mem, struct mt_err *err)
+{
+	const struct guest_layout *layout = &mem->layout;
+	uint8_t *states = calloc(layout->pages, 1);
+
+	if (!states)
+		mt_err_set(err, -ENOMEM, "no memory for a map of %" PRIu64 " pages", layout->pages);
+	for (unsigned int i = 0; states && i < layout->region_count; i++) {
+		const struct guest_region *region = &layout->regions[i];
+
+		if (region_states(mem, region, states + region->first_page, err)) {
 			free(states);
 			states = NULL;
 		}
 	}
-	*ret_pages = pages;
 	return states;
 }

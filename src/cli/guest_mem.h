@@ -3,20 +3,18 @@
  * guest_mem.h - a live VM's memory by guest physical address, through the daemon
  *
  * Reads go to the VM's monitor ("peek"), which reads pages from wherever they are and brings
- * nothing in; pieces of 512 bytes are kept, so a table is not asked for entry by entry. A guest's
- * RAM is one block of the VMM (the VM's first region), laid out as PCs are: from 0 up to a hole
- * below 4 GiB, the rest above 4 GiB.
+ * nothing in; pieces of 512 bytes are kept, so a table is not asked for entry by entry. Where the
+ * VMM has the memory: guest_layout.h.
  */
 #ifndef MT_CLI_GUEST_MEM_H
 #define MT_CLI_GUEST_MEM_H
 
 #include "cli/cli.h"
 #include "cli/client.h"
-#include "cli/qmp.h"
+#include "cli/guest_layout.h"
 
 #define GUEST_CHUNK  512u
 #define GUEST_CACHED 1024u
-#define GUEST_4G     (4ULL << 30)
 
 /* Numbers of page states as docs/protocol.md has them. */
 enum guest_state {
@@ -38,15 +36,15 @@ struct guest_page {
 	unsigned int state;
 	uint64_t place;       /* staging slot, shared frame, zip object, swap slot */
 	uint64_t length;      /* of the zip object */
-	uint64_t machine_pfn; /* of a page in place; UINT64_MAX when the kernel does not tell */
+	uint64_t machine_pfn; /* of what is mapped in its place; UINT64_MAX when the kernel does not
+				 tell */
 };
 
 struct guest_mem {
 	struct client client;
 	const char *vm;
-	uint64_t addr, bytes; /* of RAM in the VMM */
-	uint64_t below_4g;    /* bytes of it below 4 GiB */
-	int pagemap_fd;       /* of the VMM's process, or -1 */
+	struct guest_layout layout;
+	int pagemap_fd; /* of the VMM's process, or -1 */
 	struct {
 		uint64_t tag; /* host address of the piece */
 		uint8_t bytes[GUEST_CHUNK];
@@ -54,25 +52,41 @@ struct guest_mem {
 	struct mt_err err; /* of the last failed read */
 };
 
-/** guest_mem_open() - @below_4g_bytes: 0 when not told. Return: 0 or -errno */
+/** guest_mem_open() - the VM's regions; where the guest has them is not known. Return: 0, -errno */
 MT_MUST_CHECK int guest_mem_open(struct guest_mem *mem, const char *socket, const char *vm,
-				 uint64_t below_4g_bytes, struct qmp *qmp, struct mt_err *err);
+				 struct mt_err *err);
+
+/**
+ * guest_mem_place() - find out where the guest has its memory
+ * @below_4g_bytes: 0 when not told
+ * @qmp: to ask; NULL: nobody
+ *
+ * Return: 0 or -errno
+ */
+MT_MUST_CHECK int guest_mem_place(struct guest_mem *mem, uint64_t below_4g_bytes, struct qmp *qmp,
+				  struct mt_err *err);
 void guest_mem_close(struct guest_mem *mem);
 
 /** guest_mem_memory() - as memory to walk in; read-only */
 struct mt_memory guest_mem_memory(struct guest_mem *mem);
 
-/** guest_mem_host_address() - Return: 0 or -ENXIO */
-int guest_mem_host_address(const struct guest_mem *mem, mt_gpa_t gpa, uint64_t *ret);
-
-/** guest_mem_gpa() - the guest physical address of byte @offset of RAM */
-mt_gpa_t guest_mem_gpa(const struct guest_mem *mem, uint64_t offset);
-
 /** guest_mem_page() - where the page is. Return: 0; -ENXIO; -errno with .err */
 int guest_mem_page(struct guest_mem *mem, mt_gpa_t gpa, struct guest_page *ret);
 
-/** guest_mem_states() - a byte for each page of RAM (state, heat << 6), to be freed; or NULL */
-uint8_t *guest_mem_states(struct guest_mem *mem, uint64_t *ret_pages, struct mt_err *err);
+/** guest_mem_states() - a byte for each page of all regions (state, heat << 6), to be freed;
+ * or NULL */
+uint8_t *guest_mem_states(struct guest_mem *mem, struct mt_err *err);
+
+#define GUEST_WORDS 64u
+
+/**
+ * guest_mem_words() - the words at @addr and at its like in the pages that follow
+ * @addr: in the VMM, divisible by 8
+ * @count: of words, at most GUEST_WORDS
+ *
+ * Return: how many of them could be read, from the first on; -errno, also of the first page
+ */
+int guest_mem_words(struct guest_mem *mem, uint64_t addr, unsigned int count, uint64_t *ret);
 
 /** guest_state_name() - "resident", …; "unknown" for numbers of a later version */
 const char *guest_state_name(unsigned int state);

@@ -79,6 +79,30 @@ enum pagemap_class pagemap_of_cell(const struct pagemap *map, uint64_t first, ui
 	return (enum pagemap_class)most;
 }
 
+/* Rows of one region. The addresses are the guest's where they are known, else offsets. */
+static void print_region(const struct pagemap *map, const struct guest_region *region,
+			 uint64_t cell)
+{
+	uint64_t pages = region->bytes >> MT_PAGE_SHIFT;
+
+	for (uint64_t page = 0; page < pages; page += cell * ROW_CELLS) {
+		uint64_t offset = page << MT_PAGE_SHIFT;
+		mt_gpa_t gpa = MT_GPA(offset);
+
+		guest_layout_gpa(map->layout, region->addr + offset, &gpa);
+		printf("%9" PRIx64 " ", gpa.a);
+		for (uint64_t i = 0; i < ROW_CELLS && page + i * cell < pages; i++) {
+			uint64_t first = region->first_page + page + i * cell;
+
+			putchar(pagemap_kinds[pagemap_of_cell(
+						      map, first,
+						      MT_MIN(cell, pages - page - i * cell))]
+					.letter);
+		}
+		putchar('\n');
+	}
+}
+
 static void print_map(const struct pagemap *map)
 {
 	uint64_t cell = mt_align_up(map->pages, (uint64_t)ROW_CELLS * ROWS_MAX) /
@@ -90,13 +114,36 @@ static void print_map(const struct pagemap *map)
 		parts[i] = (struct field_part){pagemap_kinds[i].letter, pagemap_kinds[i].name,
 					       map->counts[i] * 4, pagemap_kinds[i].meaning};
 	printf("%s: a letter stands for %s\n", map->vm, mt_size_text(cell * MT_PAGE_SIZE, size));
-	for (uint64_t page = 0; page < map->pages; page += cell * ROW_CELLS) {
-		printf("%9" PRIx64 " ", page << MT_PAGE_SHIFT);
-		for (uint64_t i = 0; i < ROW_CELLS && page + i * cell < map->pages; i++)
-			putchar(pagemap_kinds[pagemap_of_cell(map, page + i * cell, cell)].letter);
-		putchar('\n');
+	for (unsigned int i = 0; i < map->layout->region_count; i++) {
+		const struct guest_region *region = &map->layout->regions[i];
+
+		if (map->layout->region_count > 1)
+			printf("region %u, %s at host address 0x%" PRIx64 "\n", i,
+			       mt_size_text(region->bytes, size), region->addr);
+		print_region(map, region, cell);
 	}
 	field_print_parts(parts, PAGEMAP_CLASSES, map->pages * 4);
+}
+
+static struct json_object *json_regions(const struct pagemap *map)
+{
+	struct json_object *regions = json_object_new_array();
+
+	for (unsigned int i = 0; i < map->layout->region_count; i++) {
+		const struct guest_region *from = &map->layout->regions[i];
+		struct json_object *region = json_object_new_object();
+		char text[32];
+
+		snprintf(text, sizeof(text), "0x%" PRIx64, from->addr);
+		json_object_object_add(region, "hostAddress", json_object_new_string(text));
+		json_object_object_add(region, "firstPage",
+				       json_object_new_int64((int64_t)from->first_page));
+		json_object_object_add(
+			region, "pages",
+			json_object_new_int64((int64_t)(from->bytes >> MT_PAGE_SHIFT)));
+		json_object_array_add(regions, region);
+	}
+	return regions;
 }
 
 static struct json_object *json_runs(const struct pagemap *map)
@@ -141,6 +188,9 @@ static void print_json(const struct pagemap *map, const struct pagemap_process *
 
 		snprintf(cr3, sizeof(cr3), "0x%" PRIx64, processes[i].cr3);
 		json_object_object_add(process, "cr3", json_object_new_string(cr3));
+		snprintf(cr3, sizeof(cr3), "0x%" PRIx64, processes[i].user_cr3);
+		if (processes[i].user_cr3)
+			json_object_object_add(process, "userCr3", json_object_new_string(cr3));
 		json_object_object_add(process, "tables",
 				       json_object_new_int64((int64_t)processes[i].tables * 4));
 		json_counts(process, processes[i].counts);
@@ -150,6 +200,7 @@ static void print_json(const struct pagemap *map, const struct pagemap_process *
 		json_object_object_add(all, "processes", list);
 	else
 		json_object_put(list);
+	json_object_object_add(all, "regions", json_regions(map));
 	json_object_object_add(all, "runs", json_runs(map));
 	field_print_json(all);
 	json_object_put(all);
@@ -160,6 +211,7 @@ static void print_processes(const struct pagemap_process *processes, int count)
 	static const char *const heading[] = {"CR3",      ">IN-PLACE", ">ZERO",  ">ZIPPED",
 					      ">SWAPPED", ">NONE",     ">TABLES"};
 	struct table table;
+	int pairs = 0;
 
 	table_init(&table, MT_ARRAY_SIZE(heading), heading);
 	for (int i = 0; i < count; i++) {
@@ -179,10 +231,14 @@ static void print_processes(const struct pagemap_process *processes, int count)
 		for (unsigned int k = 0; k < 7; k++)
 			row[k] = text[k];
 		table_add(&table, row);
+		pairs += processes[i].user_cr3 != 0;
 	}
 	putchar('\n');
 	table_print(&table, stdout, 200);
 	table_free(&table);
+	if (pairs)
+		printf("%d of them have a second root at CR3 + 0x1000: page-table isolation.\n",
+		       pairs);
 }
 
 struct pagemap_args {
@@ -193,7 +249,9 @@ struct pagemap_args {
 
 static int read_map(struct guest_mem *mem, struct pagemap *map, struct mt_err *err)
 {
-	map->classes = guest_mem_states(mem, &map->pages, err);
+	map->layout = &mem->layout;
+	map->pages = mem->layout.pages;
+	map->classes = guest_mem_states(mem, err);
 	for (uint64_t i = 0; map->classes && i < map->pages; i++) {
 		map->classes[i] = (uint8_t)class_of(map->classes[i]);
 		map->counts[map->classes[i]]++;
@@ -225,27 +283,38 @@ static int show(const struct cli *cli, const struct pagemap_args *args, struct g
 	return rc;
 }
 
-static int open_all(const struct cli *cli, const struct pagemap_args *args, const char *vm,
-		    struct guest_mem *mem, struct mt_regs *regs, struct mt_err *err)
+/* Only --by-process needs to know where the guest has its memory. */
+static int find_memory(const struct pagemap_args *args, struct guest_mem *mem, struct mt_regs *regs,
+		       struct mt_err *err)
 {
-	struct qmp *qmp = NULL;
-	int rc = 0;
+	struct qmp *qmp = malloc(sizeof(*qmp));
+	int rc = qmp ? qmp_open(qmp, args->qmp, err) : mt_err_set(err, -ENOMEM, "no memory");
 
-	if (args->qmp) {
-		qmp = malloc(sizeof(*qmp));
-		rc = qmp ? qmp_open(qmp, args->qmp, err) : mt_err_set(err, -ENOMEM, "no memory");
-		if (!rc) {
-			rc = qmp_registers(qmp, 0, regs, err);
-			if (!rc)
-				rc = guest_mem_open(mem, cli->socket, vm, args->below_4g, qmp, err);
-			qmp_close(qmp);
-		}
-		free(qmp);
-		return rc;
+	if (!rc) {
+		rc = qmp_registers(qmp, 0, regs, err);
+		if (!rc)
+			rc = guest_mem_place(mem, args->below_4g, qmp, err);
+		qmp_close(qmp);
 	}
-	/* Only --by-process needs to know where RAM lies. */
-	return guest_mem_open(mem, cli->socket, vm, args->below_4g ? args->below_4g : GUEST_4G,
-			      NULL, err);
+	free(qmp);
+	return rc;
+}
+
+static int pagemap(const struct cli *cli, const struct pagemap_args *args, const char *vm,
+		   struct guest_mem *mem, struct mt_err *err)
+{
+	struct pagemap map = {.vm = vm};
+	struct mt_regs regs;
+	int rc = guest_mem_open(mem, cli->socket, vm, err);
+
+	if (rc)
+		return rc;
+	if (args->qmp)
+		rc = find_memory(args, mem, &regs, err);
+	if (!rc)
+		rc = show(cli, args, mem, &map, &regs, err);
+	guest_mem_close(mem);
+	return rc;
 }
 
 static int pagemap_run(struct cli *cli, const struct cli_verb *verb, int argc, char **argv)
@@ -258,8 +327,6 @@ static int pagemap_run(struct cli *cli, const struct cli_verb *verb, int argc, c
 				       {"json", 0, CLI_OPT_FLAG, &cli->json},
 				       {0}};
 	struct guest_mem *mem;
-	struct pagemap map = {0};
-	struct mt_regs regs;
 	struct mt_err err = {0};
 	int first, rc = cli_options(cli, verb, opts, false, argc, argv, &first);
 
@@ -272,12 +339,7 @@ static int pagemap_run(struct cli *cli, const struct cli_verb *verb, int argc, c
 	mem = calloc(1, sizeof(*mem));
 	if (!mem)
 		return cli_failed(verb, "no memory");
-	map.vm = argv[first];
-	rc = open_all(cli, &args, argv[first], mem, &regs, &err);
-	if (!rc) {
-		rc = show(cli, &args, mem, &map, &regs, &err);
-		guest_mem_close(mem);
-	}
+	rc = pagemap(cli, &args, argv[first], mem, &err);
 	free(mem);
 	return rc ? cli_failed(verb, "%s", err.msg) : 0;
 }

@@ -30,7 +30,8 @@ extern const struct pagemap_kind pagemap_kinds[PAGEMAP_CLASSES];
 
 struct pagemap {
 	const char *vm;
-	uint8_t *classes; /* of each page of RAM: enum pagemap_class */
+	const struct guest_layout *layout; /* borrowed */
+	uint8_t *classes; /* of each page of all regions, one after the other: enum pagemap_class */
 	uint64_t pages;
 	uint64_t counts[PAGEMAP_CLASSES];
 };
@@ -44,7 +45,8 @@ int pagemap_svg(const struct pagemap *map, const char *path, struct mt_err *err)
 /* What one set of page tables maps in user space. */
 struct pagemap_process {
 	uint64_t cr3;
-	uint64_t tables;                  /* page-table pages below the root, root included */
+	uint64_t user_cr3; /* its other root, in use in user space (page-table isolation); or 0 */
+	uint64_t tables;   /* page-table pages below the root, and roots */
 	uint64_t counts[PAGEMAP_CLASSES]; /* of the pages mapped; shared ones count for each */
 };
 

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,98 +13,94 @@
 #include <unistd.h>
 
 #define QMP_WAIT_MS 5000
-#define CR0_WP      (1u << 16)
-#define CR0_PG      (1u << 31)
-#define CR4_PSE     (1u << 4)
-#define CR4_PAE     (1u << 5)
-#define CR4_LA57    (1u << 12)
-#define CR4_SMEP    (1u << 20)
-#define CR4_SMAP    (1u << 21)
-#define EFER_LMA    (1u << 10)
-#define EFER_NXE    (1u << 11)
+/* A map of all buses' memory may be long. */
+#define QMP_OBJECT_MAX (1u << 20)
+#define CR0_WP         (1u << 16)
+#define CR0_PG         (1u << 31)
+#define CR4_PSE        (1u << 4)
+#define CR4_PAE        (1u << 5)
+#define CR4_LA57       (1u << 12)
+#define CR4_SMEP       (1u << 20)
+#define CR4_SMAP       (1u << 21)
+#define EFER_LMA       (1u << 10)
+#define EFER_NXE       (1u << 11)
 
-/* One line, without its end, in qmp->line; what follows it is kept behind. */
-static int qmp_line(struct qmp *qmp, size_t *eaten, struct mt_err *err)
+/* The next object; the caller puts it. */
+static int qmp_next(struct qmp *qmp, struct json_object **ret, struct mt_err *err)
 {
 	for (;;) {
-		char *end = memchr(qmp->line, '\n', qmp->used);
 		struct pollfd fd = {.fd = qmp->fd, .events = POLLIN};
+		int rc = mt_qmp_read(&qmp->reader, &qmp->at, &qmp->left, ret, err);
 		ssize_t got;
 
-		if (end) {
-			*end = '\0';
-			*eaten = (size_t)(end - qmp->line) + 1;
-			return 0;
-		}
-		if (qmp->used == sizeof(qmp->line))
-			return mt_err_set(err, -EPROTO, "QEMU's answer is too long");
+		if (rc < 0)
+			mt_err_prefix(err, "QEMU");
+		if (rc)
+			return MT_MIN(rc, 0);
 		if (poll(&fd, 1, QMP_WAIT_MS) <= 0)
 			return mt_err_set(err, -ETIMEDOUT,
 					  "QEMU does not answer; does another program use this QMP "
 					  "socket?");
-		got = read(qmp->fd, qmp->line + qmp->used, sizeof(qmp->line) - qmp->used);
+		got = read(qmp->fd, qmp->bytes, sizeof(qmp->bytes));
 		if (got <= 0)
 			return mt_err_set(err, -EPIPE, "QEMU closed its QMP socket");
-		qmp->used += (size_t)got;
+		qmp->at = qmp->bytes;
+		qmp->left = (size_t)got;
 	}
 }
 
-/* The next object that has @key (events have none of ours); the caller puts it. */
-static int qmp_receive(struct qmp *qmp, const char *key, struct json_object **ret,
-		       struct mt_err *err)
+/* Sends a command and takes the value of its answer, which the caller puts. Events are passed over.
+ */
+static int qmp_ask(struct qmp *qmp, const char *command, struct json_object *arguments,
+		   struct json_object **ret_value, struct mt_err *err)
 {
-	struct json_object *refusal, *why;
+	struct json_object *object = mt_qmp_command(command, arguments, 1), *value;
+	size_t length = 0;
+	const char *text = mt_qmp_text(object, &length);
+	int rc = 0;
 
-	for (;;) {
-		struct json_object *object;
-		size_t eaten = 0;
-		int rc = qmp_line(qmp, &eaten, err);
-
-		if (rc)
-			return rc;
-		object = json_tokener_parse(qmp->line);
-		qmp->used -= eaten;
-		memmove(qmp->line, qmp->line + eaten, qmp->used);
-		if (json_object_object_get_ex(object, key, NULL)) {
-			*ret = object;
-			return 0;
-		}
-		if (json_object_object_get_ex(object, "error", &refusal)) {
-			json_object_object_get_ex(refusal, "desc", &why);
-			rc = mt_err_set(err, -EPROTO, "QEMU: %.200s", json_object_get_string(why));
-		}
-		json_object_put(object);
-		if (rc)
-			return rc;
-	}
-}
-
-static int qmp_send(struct qmp *qmp, const char *text, struct mt_err *err)
-{
-	size_t length = strlen(text);
-
+	*ret_value = NULL;
 	if (send(qmp->fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
-		return mt_err_set(err, -EPIPE, "QEMU's QMP socket takes no request");
-	return 0;
+		rc = mt_err_set(err, -EPIPE, "QEMU's QMP socket takes no request");
+	json_object_put(object);
+	while (!rc && !*ret_value) {
+		rc = qmp_next(qmp, &object, err);
+		if (rc)
+			return rc;
+		if (json_object_object_get_ex(object, "return", &value))
+			*ret_value = json_object_get(value);
+		else if (mt_qmp_error(object))
+			rc = mt_err_set(err, -EPROTO, "QEMU: %.200s", mt_qmp_error(object));
+		json_object_put(object);
+	}
+	return rc;
+}
+
+static int qmp_negotiate(struct qmp *qmp, struct mt_err *err)
+{
+	struct json_object *object = NULL;
+	int rc = qmp_next(qmp, &object, err);
+
+	if (!rc && !mt_qmp_is_greeting(object))
+		rc = mt_err_set(err, -EPROTO, "what answers there is not QMP");
+	json_object_put(object);
+	if (rc)
+		return rc;
+	rc = qmp_ask(qmp, "qmp_capabilities", NULL, &object, err);
+	json_object_put(object);
+	return rc;
 }
 
 int qmp_open(struct qmp *qmp, const char *path, struct mt_err *err)
 {
-	struct json_object *answer = NULL;
 	int rc;
 
-	qmp->used = 0;
-	qmp->fd = mt_sock_connect(path, SOCK_STREAM, err);
+	*qmp = (struct qmp){.fd = mt_sock_connect(path, SOCK_STREAM, err)};
 	if (qmp->fd < 0)
 		return qmp->fd;
-	rc = qmp_receive(qmp, "QMP", &answer, err);
-	json_object_put(answer);
-	answer = NULL;
-	if (!rc)
-		rc = qmp_send(qmp, "{\"execute\":\"qmp_capabilities\"}\n", err);
-	if (!rc)
-		rc = qmp_receive(qmp, "return", &answer, err);
-	json_object_put(answer);
+	rc = mt_qmp_reader_init(&qmp->reader, QMP_OBJECT_MAX)
+		     ? mt_err_set(err, -ENOMEM, "no memory")
+		     : qmp_negotiate(qmp, err);
 	if (rc) {
 		mt_err_prefix(err, "%s", path);
 		qmp_close(qmp);
@@ -118,28 +113,22 @@ void qmp_close(struct qmp *qmp)
 	if (qmp->fd >= 0)
 		close(qmp->fd);
 	qmp->fd = -1;
+	mt_qmp_reader_fini(&qmp->reader);
 }
 
-/* A command of the monitor for people; the caller puts the answer, a string. */
+/* A command of the monitor for people; the caller puts the answer, which holds the text. */
 static int qmp_human(struct qmp *qmp, unsigned int cpu, const char *command,
 		     struct json_object **ret_answer, const char **ret_text, struct mt_err *err)
 {
-	struct json_object *text;
-	char request[256];
+	struct json_object *arguments = json_object_new_object();
 	int rc;
 
-	snprintf(request, sizeof(request),
-		 "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\","
-		 "\"cpu-index\":%u}}\n",
-		 command, cpu);
-	rc = qmp_send(qmp, request, err);
+	json_object_object_add(arguments, "command-line", json_object_new_string(command));
+	json_object_object_add(arguments, "cpu-index", json_object_new_int((int)cpu));
+	rc = qmp_ask(qmp, "human-monitor-command", arguments, ret_answer, err);
 	if (!rc)
-		rc = qmp_receive(qmp, "return", ret_answer, err);
-	if (rc)
-		return rc;
-	json_object_object_get_ex(*ret_answer, "return", &text);
-	*ret_text = json_object_get_string(text);
-	return 0;
+		*ret_text = json_object_get_string(*ret_answer);
+	return rc;
 }
 
 static bool read_register(const char *text, const char *name, uint64_t *ret)
@@ -194,6 +183,57 @@ int qmp_host_address(struct qmp *qmp, mt_gpa_t gpa, uint64_t *ret, struct mt_err
 	at = strstr(text, " is 0x");
 	if (!at || sscanf(at, " is 0x%" SCNx64, ret) != 1)
 		rc = -ENXIO;
+	json_object_put(answer);
+	return rc;
+}
+
+/*
+ * The lines of the processors' view in "info mtree -f":
+ *
+ *	FlatView #1
+ *	 AS "memory", root: system
+ *	 ...
+ *	  0000000000000000-000000000009ffff (prio 0, ram): pc.ram
+ */
+static int read_view(const char *text, struct qmp_range *ret, unsigned int *ret_count,
+		     struct mt_err *err)
+{
+	bool ours = false;
+
+	*ret_count = 0;
+	for (; text; text = strchr(text, '\n'), text = text ? text + 1 : NULL) {
+		uint64_t first, last;
+		char kind[8];
+
+		if (!strncmp(text, "FlatView", 8)) {
+			if (ours)
+				break;
+		} else if (!strncmp(text, " AS \"memory\",", 13)) {
+			ours = true;
+		} else if (ours && sscanf(text, " %" SCNx64 "-%" SCNx64 " (prio %*d, %7[a-z/]",
+					  &first, &last, kind) == 3) {
+			if (!strcmp(kind, "i/o") || last < first)
+				continue;
+			if (*ret_count == QMP_RANGES_MAX)
+				return mt_err_set(err, -E2BIG,
+						  "QEMU has memory in too many pieces");
+			ret[(*ret_count)++] = (struct qmp_range){first, last - first + 1};
+		}
+	}
+	return ours ? 0
+		    : mt_err_set(err, -EPROTO,
+				 "QEMU does not tell where its memory is; give "
+				 "--below-4g");
+}
+
+int qmp_memory(struct qmp *qmp, struct qmp_range *ret, unsigned int *ret_count, struct mt_err *err)
+{
+	struct json_object *answer = NULL;
+	const char *text;
+	int rc = qmp_human(qmp, 0, "info mtree -f", &answer, &text, err);
+
+	if (!rc)
+		rc = read_view(text, ret, ret_count, err);
 	json_object_put(answer);
 	return rc;
 }

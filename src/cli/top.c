@@ -21,9 +21,9 @@ static const char top_help[] =
 	"Prints samples as CSV, like esxtop's batch mode: first column the time, then the host's\n"
 	"columns and each VM's. See memtide(1) for the columns. There is no interactive screen "
 	"yet.\n\n"
-	"  -b      batch mode\n"
-	"  -n N    end after N samples; otherwise until interrupted\n"
-	"  -d SEC  seconds between samples (5)\n";
+	"  -b, --batch      batch mode\n"
+	"  -n, --samples N  end after N samples; otherwise until interrupted\n"
+	"  -d, --delay SEC  seconds between samples (5)\n";
 
 enum top_kind {
 	TOP_MB,       /* a KiB field as MB */

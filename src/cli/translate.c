@@ -8,7 +8,7 @@
  */
 #include "cli/cli.h"
 #include "cli/fields.h"
-#include "cli/guest_mem.h"
+#include "cli/sharers.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -91,7 +91,14 @@ static const char *page_text(const struct guest_page *page, char text[static 160
 		snprintf(text, 160, "swapped, slot %" PRIu64, page->place);
 		return text;
 	case GUEST_SHARED:
-		snprintf(text, 160, "shared, frame %" PRIu64 " of its share group", page->place);
+		if (page->machine_pfn == UINT64_MAX)
+			snprintf(text, 160, "shared, frame %" PRIu64 " of its share group",
+				 page->place);
+		else
+			snprintf(text, 160,
+				 "shared, frame %" PRIu64
+				 " of its share group, machine frame 0x%" PRIx64 " to be read",
+				 page->place, page->machine_pfn);
 		return text;
 	case GUEST_UNTOUCHED:
 		return "never touched: zeros";
@@ -138,6 +145,8 @@ static void print_page(struct translate *t, mt_gpa_t gpa)
 	       rc == -ENXIO ? "no memory of the guest"
 	       : rc         ? t->mem.err.msg
 			    : page_text(&page, text));
+	if (!rc && page.state == GUEST_SHARED)
+		sharers_print(&t->mem, page.place);
 }
 
 static int print_walk(struct translate *t, uint64_t gva)
@@ -188,7 +197,8 @@ static void json_hex(struct json_object *to, const char *key, uint64_t value)
 	json_object_object_add(to, key, json_object_new_string(text));
 }
 
-static struct json_object *json_page(struct translate *t, mt_gpa_t gpa)
+/* @sharers: tell who else uses the frame it may be in */
+static struct json_object *json_page(struct translate *t, mt_gpa_t gpa, bool sharers)
 {
 	struct json_object *to = json_object_new_object();
 	struct guest_page page;
@@ -208,6 +218,9 @@ static struct json_object *json_page(struct translate *t, mt_gpa_t gpa)
 	} else if (page.state == GUEST_SHARED) {
 		json_object_object_add(to, "sharedFrame",
 				       json_object_new_int64((int64_t)page.place));
+		if (sharers)
+			json_object_object_add(to, "sharers",
+					       sharers_json(&t->mem, page.place, &t->mem.err));
 	} else if (page.state == GUEST_SWAPPED) {
 		json_object_object_add(to, "swapSlot", json_object_new_int64((int64_t)page.place));
 	}
@@ -229,7 +242,7 @@ static int print_json(struct translate *t, uint64_t gva)
 		json_object_object_add(step, "table",
 				       json_object_new_string(mt_level_name(walk.steps[i].level)));
 		json_hex(step, "entry", walk.steps[i].entry);
-		json_object_object_add(step, "at", json_page(t, walk.steps[i].at));
+		json_object_object_add(step, "at", json_page(t, walk.steps[i].at, false));
 		json_object_array_add(steps, step);
 	}
 	json_object_object_add(all, "steps", steps);
@@ -237,7 +250,7 @@ static int print_json(struct translate *t, uint64_t gva)
 	if (walk.end == MT_WALK_OK) {
 		json_object_object_add(all, "pageBytes",
 				       json_object_new_int64(1LL << walk.page_shift));
-		json_object_object_add(all, "page", json_page(t, walk.gpa));
+		json_object_object_add(all, "page", json_page(t, walk.gpa, true));
 	}
 	field_print_json(all);
 	json_object_put(all);
@@ -287,7 +300,7 @@ static int translate_one(struct translate *t, const struct translate_args *args)
 	if (args->gva)
 		return t->cli->json ? print_json(t, address) : print_walk(t, address);
 	if (t->cli->json) {
-		struct json_object *page = json_page(t, MT_GPA(address));
+		struct json_object *page = json_page(t, MT_GPA(address), true);
 
 		field_print_json(page);
 		json_object_put(page);
@@ -334,6 +347,19 @@ static int find_regs(struct translate *t, const struct translate_args *args, str
 	return 0;
 }
 
+static int open_vm(struct translate *t, const struct translate_args *args, struct qmp *qmp,
+		   const char *vm)
+{
+	struct mt_err err;
+
+	if (guest_mem_open(&t->mem, t->cli->socket, vm, &err))
+		return cli_failed(t->verb, "%s", err.msg);
+	if (!guest_mem_place(&t->mem, args->below_4g, qmp, &err))
+		return 0;
+	guest_mem_close(&t->mem);
+	return cli_failed(t->verb, "%s", err.msg);
+}
+
 static int translate(struct translate *t, const struct translate_args *args, const char *vm)
 {
 	struct qmp *qmp = NULL;
@@ -349,8 +375,8 @@ static int translate(struct translate *t, const struct translate_args *args, con
 		}
 	}
 	rc = find_regs(t, args, qmp);
-	if (!rc && guest_mem_open(&t->mem, t->cli->socket, vm, args->below_4g, qmp, &err))
-		rc = cli_failed(t->verb, "%s", err.msg);
+	if (!rc)
+		rc = open_vm(t, args, qmp, vm);
 	if (qmp)
 		qmp_close(qmp);
 	free(qmp);

@@ -422,8 +422,9 @@ void mt_balloon_start(struct mt_server *server, struct mt_vmrec *vm)
 	if (balloon) {
 		balloon->server = server;
 		balloon->vm = vm;
-		balloon->qmp = mt_qmp_new(server->loop, vm->qmp_path, vm->pid, &config,
-					  &balloon_qmp_ops, balloon, &err);
+		balloon->qmp =
+			mt_qmp_new(server->loop, vm->qmp_path, vm->qmp_pid ? vm->qmp_pid : vm->pid,
+				   &config, &balloon_qmp_ops, balloon, &err);
 	}
 	if (!balloon || !balloon->qmp) {
 		free(balloon);

@@ -207,7 +207,7 @@ static void client_on_event(void *ctx, uint32_t events)
 		client->broken = true;
 }
 
-static int client_new(struct mt_server *server, int fd, uid_t uid)
+static int client_new(struct mt_server *server, int fd, pid_t pid, uid_t uid)
 {
 	struct mt_client *client = calloc(1, sizeof(*client));
 
@@ -215,6 +215,7 @@ static int client_new(struct mt_server *server, int fd, uid_t uid)
 		return -ENOMEM;
 	client->server = server;
 	client->fd = fd;
+	client->pid = pid;
 	client->uid = uid;
 	client->source = mt_loop_add(server->loop, fd, EPOLLIN, client_on_event, client);
 	if (!client->source) {
@@ -255,7 +256,7 @@ void mt_client_accept(struct mt_server *server)
 			continue;
 		if (server->client_count >= MT_CLIENTS_MAX || !mt_rights_client_fits(server, uid))
 			client_turn_away(fd);
-		else if (!client_new(server, fd, uid))
+		else if (!client_new(server, fd, pid, uid))
 			mt_steal_fd(&fd);
 	}
 }

@@ -16,6 +16,7 @@
 struct mt_client {
 	struct mt_server *server;
 	int fd;
+	pid_t pid; /* that connected */
 	uid_t uid;
 	struct mt_source *source;
 	bool broken;

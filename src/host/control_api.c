@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* control_api.c - a table of commands and their functions; see control_api.h */
 #include "host/control_api.h"
+#include "host/control_qmp.h"
 #include "host/json_out.h"
 #include "host/monitor_link.h"
 #include "host/qmp_dir.h"
 #include "host/registry.h"
 #include "host/rights.h"
+#include "host/share.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -133,35 +135,6 @@ static int control_vm_settings(const struct mt_server *server, struct json_objec
 	return 0;
 }
 
-/*
- * QMP comes by a socket that is there ("qmp") or one to be made ("qmp_new"). Without a directory
- * for it a VM runs all the same.
- */
-static int control_vm_qmp(struct mt_client *client, struct json_object *request,
-			  char ret_path[static MT_QMP_PATH_MAX], struct json_object *answer,
-			  struct mt_err *err)
-{
-	struct json_object *fresh = NULL;
-	struct mt_err why = {0};
-	const char *path;
-	int rc = mt_control_text(request, "qmp", &path, err);
-
-	if (!rc && path && path[0]) {
-		rc = mt_qmp_path_check(path, err);
-		if (!rc)
-			snprintf(ret_path, MT_QMP_PATH_MAX, "%s", path);
-	}
-	if (rc || ret_path[0] || !json_object_object_get_ex(request, "qmp_new", &fresh) ||
-	    !json_object_get_boolean(fresh))
-		return rc;
-	if (mt_qmp_dir_make(client->server, client->uid, ret_path, &why)) {
-		ret_path[0] = '\0';
-		json_object_object_add(answer, "qmp_why", json_object_new_string(why.msg));
-	}
-	json_object_object_add(answer, "qmp", json_object_new_string(ret_path));
-	return 0;
-}
-
 static int control_vm_create(struct mt_client *client, struct json_object *request,
 			     struct json_object *answer, struct mt_err *err)
 {
@@ -175,11 +148,11 @@ static int control_vm_create(struct mt_client *client, struct json_object *reque
 	if (!rc)
 		rc = control_vm_settings(server, request, &settings, err);
 	if (!rc)
-		rc = mt_rights_create(client, &settings, err);
+		rc = mt_rights_create(server, client->uid, &settings, err);
 	if (!rc)
 		rc = mt_random_token(token, err);
 	if (!rc)
-		rc = control_vm_qmp(client, request, qmp_path, answer, err);
+		rc = mt_control_qmp_new(client, request, qmp_path, answer, err);
 	if (rc)
 		return rc;
 	rc = mt_registry_add(server, name ? name : "", &settings, &vm, err);
@@ -195,6 +168,17 @@ static int control_vm_create(struct mt_client *client, struct json_object *reque
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "created; waiting for its VMM");
 	json_object_object_add(answer, "token", json_object_new_string(token));
 	return 0;
+}
+
+/* Somebody serves QMP for a VM's VMM. */
+static int control_qmp(struct mt_client *client, struct json_object *request,
+		       struct json_object *answer, struct mt_err *err)
+{
+	struct mt_vmrec *vm = NULL;
+	int rc = control_find_vm(client, request, &vm, err);
+
+	(void)answer;
+	return rc ? rc : mt_control_qmp_for(client, vm, request, err);
 }
 
 static struct json_object *control_vms(const struct mt_client *client)
@@ -360,13 +344,92 @@ static int control_states(struct mt_client *client, struct json_object *request,
 	return control_look(client, request, "pages", MT_PEEK_STATES, err);
 }
 
+static int control_words(struct mt_client *client, struct json_object *request,
+			 struct json_object *answer, struct mt_err *err)
+{
+	(void)answer;
+	return control_look(client, request, "pages", MT_PEEK_WORDS, err);
+}
+
+static int control_frame(struct json_object *request, mt_frame_t *ret, struct mt_err *err)
+{
+	struct json_object *value = NULL;
+
+	if (!json_object_object_get_ex(request, "frame", &value) ||
+	    !json_object_is_type(value, json_type_int) || json_object_get_int64(value) < 0 ||
+	    json_object_get_int64(value) >= MT_FRAMES_MAX)
+		return mt_err_set(err, -EINVAL, "frame: must be the number of a shared frame");
+	*ret = MT_FRAME((uint32_t)json_object_get_int64(value));
+	return 0;
+}
+
+/* Who uses a frame of the VM's group, among those the client may see. */
+static int control_sharers(struct mt_client *client, struct json_object *request,
+			   struct json_object *answer, struct mt_err *err)
+{
+	const struct mt_server *server = client->server;
+	struct json_object *list;
+	struct mt_vmrec *vm = NULL;
+	mt_frame_t frame;
+	int rc = control_find_vm(client, request, &vm, err);
+
+	if (!rc)
+		rc = control_frame(request, &frame, err);
+	if (rc)
+		return rc;
+	list = json_object_new_array();
+	for (unsigned int i = 0; i < server->vm_count; i++) {
+		const struct mt_vmrec *other = server->vms[i];
+		uint32_t pages = vm->share_group && other->share_group == vm->share_group
+					 ? mt_share_vm_uses(other, frame)
+					 : 0;
+
+		if (pages && mt_rights_vm(client, other))
+			json_object_array_add(list, mt_json_sharer(other, pages));
+	}
+	json_object_object_add(answer, "sharers", list);
+	return 0;
+}
+
+/* Which pages of one VM use it: its monitor knows. */
+static int control_frame_pages(struct mt_client *client, struct json_object *request,
+			       struct json_object *answer, struct mt_err *err)
+{
+	struct json_object *from = NULL;
+	union mt_wire_msg msg;
+	mt_frame_t frame;
+	int rc = control_frame(request, &frame, err);
+
+	(void)answer;
+	if (rc)
+		return rc;
+	if (json_object_object_get_ex(request, "from", &from) &&
+	    (!json_object_is_type(from, json_type_int) || json_object_get_int64(from) < 0))
+		return mt_err_set(err, -EINVAL, "from: must be a host address");
+	mt_wire_init(&msg, MT_WIRE_PEEK, 0);
+	msg.peek.addr = (uint64_t)json_object_get_int64(from);
+	msg.peek.what = MT_PEEK_FRAME;
+	msg.peek.frame = frame.n;
+	return control_ask_monitor(client, request, &msg, err);
+}
+
 static const struct {
 	const char *name;
 	control_fn *run;
 } control_table[] = {
-	{"vm_create", control_vm_create}, {"list", control_list}, {"show", control_show},
-	{"host", control_host},           {"set", control_set},   {"events", control_events},
-	{"check", control_check},         {"peek", control_peek}, {"states", control_states},
+	{"vm_create", control_vm_create},
+	{"list", control_list},
+	{"show", control_show},
+	{"host", control_host},
+	{"set", control_set},
+	{"events", control_events},
+	{"words", control_words},
+	{"check", control_check},
+	{"peek", control_peek},
+	{"states", control_states},
+	{"sharers", control_sharers},
+	{"frame_pages", control_frame_pages},
+	{"qmp", control_qmp},
 };
 
 static int control_run(struct mt_client *client, struct json_object *request,

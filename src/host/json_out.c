@@ -87,6 +87,15 @@ struct json_object *mt_json_peeked(const struct mt_wire_peeked *msg)
 	return answer;
 }
 
+struct json_object *mt_json_sharer(const struct mt_vmrec *vm, uint64_t pages)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_text(object, "vm", vm->name);
+	json_number(object, "pages", pages);
+	return object;
+}
+
 struct json_object *mt_json_checked(const struct mt_wire_checked *msg)
 {
 	struct json_object *answer = mt_json_ok();

@@ -13,8 +13,10 @@ struct json_object *mt_json_ok(void);
 struct json_object *mt_json_error(const struct mt_err *err);
 struct json_object *mt_json_event(const struct mt_event *event);
 struct json_object *mt_json_checked(const struct mt_wire_checked *msg);
-/** mt_json_peeked() - the answer to "peek" and "states" */
+/** mt_json_peeked() - the answer to "peek", "states", "words" and "frame_pages" */
 struct json_object *mt_json_peeked(const struct mt_wire_peeked *msg);
+/** mt_json_sharer() - a VM @pages pages of which use a frame */
+struct json_object *mt_json_sharer(const struct mt_vmrec *vm, uint64_t pages);
 struct json_object *mt_json_vm(const struct mt_vmrec *vm);
 struct json_object *mt_json_host(const struct mt_server *server);
 

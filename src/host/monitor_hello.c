@@ -39,11 +39,6 @@ void mt_monitor_send_settings_all(const struct mt_server *server)
 static int hello_settings(const struct mt_link *link, const struct mt_wire_hello *hello,
 			  struct mt_vm_settings *ret, struct mt_err *err)
 {
-	if (!mt_rights_all(link->uid))
-		return mt_err_set(
-			err, -EPERM,
-			"user %u may not register a VM by itself; start it with 'memtide run'",
-			(unsigned int)link->uid);
 	*ret = (struct mt_vm_settings){.reservation_bytes = hello->reservation_bytes,
 				       .limit_bytes = hello->limit_bytes,
 				       .shares = hello->shares,
@@ -52,7 +47,7 @@ static int hello_settings(const struct mt_link *link, const struct mt_wire_hello
 	if (hello->share_group[0] && !mt_wire_name_ok(hello->share_group))
 		return mt_err_set(err, -EINVAL, "the share group's name is not one");
 	snprintf(ret->share_group, sizeof(ret->share_group), "%s", hello->share_group);
-	return 0;
+	return mt_rights_create(link->server, link->uid, ret, err);
 }
 
 /* First time: by token, or with settings of its own. */
@@ -105,8 +100,16 @@ static int hello_unrecorded(struct mt_link *link, const struct mt_wire_hello *he
 					  .target_max_pages = MT_POLICY_NO_LIMIT};
 	struct mt_server *server = link->server;
 	struct mt_vm_settings settings;
-	int rc = hello_settings(link, hello, &settings, err);
+	int rc = 0;
 
+	/* anybody else could claim the whole pool like this */
+	if (!mt_rights_all(link->uid))
+		rc = mt_err_set(err, -EPERM,
+				"VM '%s' is not known from before, and user %u's word on what it "
+				"holds is not enough",
+				hello->name, (unsigned int)link->uid);
+	if (!rc)
+		rc = hello_settings(link, hello, &settings, err);
 	if (!rc && hello->grant_pages > mt_policy_cap(&most))
 		rc = mt_err_set(err, -EPROTO,
 				"VM '%s' says it was granted more than its memory can need",
@@ -210,13 +213,17 @@ static void hello_tell(struct mt_link *link, bool again)
 }
 
 /* A daemon that was restarted gets the VM's swap file back, so that it can grow with the VM. */
-static void hello_swap(struct mt_link *link, int swap_fd)
+static void hello_swap(struct mt_link *link, const struct mt_wire_hello *hello, int swap_fd)
 {
 	struct mt_vmrec *vm = link->vm;
 	char text[MT_WIRE_TEXT_MAX];
 	struct mt_err err = {0};
 
-	if (!vm->swap_unknown || !mt_region_swap_adopt(link->server, vm, swap_fd, &err))
+	/* one that never had memory never had a swap file: it gets its first from us */
+	if (swap_fd < 0 && !hello->memsize_pages)
+		vm->swap_unknown = false;
+	if (swap_fd < 0 || !vm->swap_unknown ||
+	    !mt_region_swap_adopt(link->server, vm, swap_fd, &err))
 		return;
 	snprintf(text, sizeof(text), "its swap file can't grow any more: %.240s", err.msg);
 	mt_server_event_limited(link->server, &vm->rate, MT_EVENT_WARNING, vm->name, text);
@@ -239,8 +246,8 @@ void mt_monitor_hello(struct mt_link *link, const struct mt_wire_hello *hello, i
 		hello_refused(link, hello, &err);
 		return;
 	}
-	if (again && swap_fd >= 0)
-		hello_swap(link, swap_fd);
+	if (again)
+		hello_swap(link, hello, swap_fd);
 	hello_welcome(link, hello->head.serial);
 	mt_share_start(vm, again ? hello->shared_pages : 0);
 	hello_tell(link, again);

@@ -106,6 +106,8 @@ static void msgs_stats(struct mt_link *link, const struct mt_wire_stats *stats)
 	if (vm->stats[MT_C_FAILED] > lost)
 		msgs_failed(link);
 	msgs_check_held(link);
+	if (stats->count > MT_C_MEMSIZE)
+		mt_region_compare(vm, vm->stats[MT_C_MEMSIZE]);
 	vm->pressing = msgs_pressing(vm, before);
 	/* the first ones after a reconnection cover an unknown time */
 	if (vm->stats_known || !before[MT_C_SAMPLE_PERIODS])

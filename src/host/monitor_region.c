@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Messages about memory that are on their way have come by then. */
+#define REGION_LESS_NS (5 * MT_NS_PER_S)
+
 static struct mt_vm_region *region_find(struct mt_vmrec *vm, uint64_t addr, uint64_t bytes)
 {
 	for (unsigned int i = 0; i < vm->region_count; i++)
@@ -187,6 +190,38 @@ void mt_region_del(struct mt_link *link, const struct mt_wire_region_del *msg)
 	mt_events_add(server->events, MT_EVENT_INFO, vm->name, "memory of %s removed", size);
 	mt_state_file_touch(server);
 	mt_balance_want(server);
+}
+
+/* Which of its regions it has not, nobody says: all are counted as those of an earlier daemon. */
+static void region_believe(struct mt_vmrec *vm, uint64_t pages)
+{
+	char known[MT_SIZE_TEXT_MAX], says[MT_SIZE_TEXT_MAX];
+
+	mt_events_add(vm->server->events, MT_EVENT_WARNING, vm->name,
+		      "it has memory of %s, not %s: a message was lost with a connection",
+		      mt_size_text(pages * MT_PAGE_SIZE, says),
+		      mt_size_text(mt_vm_memsize_pages(vm) * MT_PAGE_SIZE, known));
+	for (unsigned int i = vm->region_count; i-- > 0;)
+		if (!vm->regions[i].unmanaged)
+			region_remove(vm, &vm->regions[i]);
+	vm->base_pages = pages;
+	mt_state_file_touch(vm->server);
+	mt_balance_want(vm->server);
+}
+
+void mt_region_compare(struct mt_vmrec *vm, uint64_t pages)
+{
+	uint64_t now_ns = mt_server_now_ns(vm->server);
+
+	if (pages >= mt_vm_memsize_pages(vm) || mt_region_waiting(vm)) {
+		vm->less_since_ns = 0;
+	} else if (!vm->less_since_ns || pages != vm->less_pages) {
+		vm->less_pages = pages;
+		vm->less_since_ns = now_ns;
+	} else if (now_ns - vm->less_since_ns > REGION_LESS_NS) {
+		vm->less_since_ns = 0;
+		region_believe(vm, pages);
+	}
 }
 
 static const char *region_why_text(uint32_t why)

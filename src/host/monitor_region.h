@@ -21,6 +21,14 @@ uint64_t mt_region_waiting(const struct mt_vmrec *vm);
 /** mt_region_answer() - confirm what waits, if @vm has the grant for it */
 void mt_region_answer(struct mt_server *server, struct mt_vmrec *vm);
 
+/**
+ * mt_region_compare() - @vm says it has @pages of memory
+ *
+ * When it says less than we know of for some seconds, a message of ours or of its was lost with a
+ * connection: then it is believed. Never more, which it would have to be admitted for.
+ */
+void mt_region_compare(struct mt_vmrec *vm, uint64_t pages);
+
 /** mt_region_expire() - refuse what has waited for too long */
 void mt_region_expire(struct mt_server *server);
 

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * qmp.c - the states of a connection, framing, numbers of commands; see qmp.h
+ * qmp.c - the states of a connection, numbers of commands, waiting; see qmp.h
  *
  *   PAUSED ──connect──▶ GREETING ──capabilities──▶ NEGOTIATING ──answer──▶ READY
  *     ▲                    │                           │                     │
  *     └────────────────────┴────────── fault ──────────┴─────────────────────┘
- *
- * There is no end of an object but its last brace: with -qmp-pretty objects span lines. json-c's
- * tokener takes them in piece by piece; counting what it was fed since the last object keeps it
- * within bounds.
  */
 #include "host/qmp.h"
+#include "qmp/message.h"
+#include "sys/local_path.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -27,7 +25,6 @@
 #define QMP_READ_BYTES 4096
 /* Read in one turn of the loop, so that a VMM that floods us does not keep others waiting. */
 #define QMP_TURN_BYTES   65536
-#define QMP_DEPTH        32
 #define QMP_FAULT_MAX    160
 #define QMP_PAUSE_DOUBLE 7 /* the pause doubles so often */
 
@@ -60,8 +57,7 @@ struct mt_qmp {
 
 	int fd;
 	struct mt_source *source;
-	struct json_tokener *tokener;
-	size_t object_bytes; /* fed to the tokener since the last object */
+	struct mt_qmp_reader reader;
 	char out[QMP_OUT_MAX];
 	size_t out_used;
 	struct qmp_open open[MT_QMP_OPEN_MAX]; /* a ring, oldest first */
@@ -88,15 +84,11 @@ struct mt_qmp *mt_qmp_new(struct mt_loop *loop, const char *path, pid_t pid,
 		return NULL;
 	}
 	qmp = calloc(1, sizeof(*qmp));
-	if (qmp)
-		qmp->tokener = json_tokener_new_ex(QMP_DEPTH);
-	if (!qmp || !qmp->tokener) {
+	if (!qmp || mt_qmp_reader_init(&qmp->reader, MT_QMP_OBJECT_MAX)) {
 		free(qmp);
 		mt_err_set(err, -ENOMEM, "no memory for a QMP connection");
 		return NULL;
 	}
-	json_tokener_set_flags(qmp->tokener,
-			       JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	snprintf(qmp->path, sizeof(qmp->path), "%s", path);
 	qmp->loop = loop;
 	qmp->pid = pid;
@@ -114,8 +106,7 @@ static void qmp_hang_up(struct mt_qmp *qmp)
 	if (qmp->fd >= 0)
 		close(qmp->fd);
 	qmp->fd = -1;
-	json_tokener_reset(qmp->tokener);
-	qmp->object_bytes = 0;
+	mt_qmp_reader_reset(&qmp->reader);
 	qmp->out_used = 0;
 	qmp->open_count = 0;
 }
@@ -125,7 +116,7 @@ void mt_qmp_free(struct mt_qmp *qmp)
 	if (!qmp)
 		return;
 	qmp_hang_up(qmp);
-	json_tokener_free(qmp->tokener);
+	mt_qmp_reader_fini(&qmp->reader);
 	free(qmp);
 }
 
@@ -174,8 +165,7 @@ static void qmp_flush(struct mt_qmp *qmp)
 static int qmp_put(struct mt_qmp *qmp, struct json_object *command)
 {
 	size_t length = 0;
-	const char *text = json_object_to_json_string_length(
-		command, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
+	const char *text = mt_qmp_text(command, &length);
 
 	if (!text)
 		return -ENOMEM;
@@ -187,27 +177,10 @@ static int qmp_put(struct mt_qmp *qmp, struct json_object *command)
 	return 0;
 }
 
-/* Takes over @arguments. */
-static struct json_object *qmp_command(const char *command, struct json_object *arguments,
-				       uint64_t id)
-{
-	struct json_object *object = json_object_new_object();
-
-	if (!object) {
-		json_object_put(arguments);
-		return NULL;
-	}
-	json_object_object_add(object, "execute", json_object_new_string(command));
-	if (arguments)
-		json_object_object_add(object, "arguments", arguments);
-	json_object_object_add(object, "id", json_object_new_uint64(id));
-	return object;
-}
-
 static int qmp_send(struct mt_qmp *qmp, const char *command, struct json_object *arguments,
 		    mt_qmp_answer_fn *answer, void *ctx)
 {
-	struct json_object *object = qmp_command(command, arguments, qmp->last_id + 1);
+	struct json_object *object = mt_qmp_command(command, arguments, qmp->last_id + 1);
 	struct qmp_open *open;
 	int rc = -ENOMEM;
 
@@ -248,10 +221,7 @@ static void qmp_negotiated(void *ctx, struct json_object *value, const char *err
 
 static void qmp_greeted(struct mt_qmp *qmp, struct json_object *object)
 {
-	struct json_object *greeting = NULL;
-
-	if (!json_object_object_get_ex(object, "QMP", &greeting) ||
-	    !json_object_is_type(greeting, json_type_object)) {
+	if (!mt_qmp_is_greeting(object)) {
 		qmp_fault(qmp, "what answers does not greet as QMP does");
 		return;
 	}
@@ -271,7 +241,7 @@ static bool qmp_answers_oldest(const struct mt_qmp *qmp, struct json_object *obj
 
 static void qmp_answered(struct mt_qmp *qmp, struct json_object *object)
 {
-	struct json_object *value = NULL, *error = NULL, *text = NULL;
+	struct json_object *value = NULL;
 	struct qmp_open open = qmp->open[qmp->open_first];
 
 	if (!qmp_answers_oldest(qmp, object)) {
@@ -286,13 +256,10 @@ static void qmp_answered(struct mt_qmp *qmp, struct json_object *object)
 		open.answer(open.ctx, value, NULL);
 		return;
 	}
-	json_object_object_get_ex(object, "error", &error);
-	if (!json_object_is_type(error, json_type_object)) {
+	if (mt_qmp_error(object))
+		open.answer(open.ctx, NULL, mt_qmp_error(object));
+	else
 		qmp_fault(qmp, "an answer with neither a value nor an error");
-		return;
-	}
-	json_object_object_get_ex(error, "desc", &text);
-	open.answer(open.ctx, NULL, text ? json_object_get_string(text) : "no reason given");
 }
 
 static void qmp_object(struct mt_qmp *qmp, struct json_object *object)
@@ -312,44 +279,21 @@ static void qmp_object(struct mt_qmp *qmp, struct json_object *object)
 	}
 }
 
-static bool qmp_blank(const char *bytes, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (!strchr(" \t\r\n", bytes[i]))
-			return false;
-	return true;
-}
-
-/* Feeds the tokener. Return: false after a fault. */
+/* Takes in what was read. Return: false after a fault. */
 static bool qmp_feed(struct mt_qmp *qmp, const char *bytes, size_t count)
 {
-	if (memchr(bytes, '\0', count)) {
-		qmp_fault(qmp, "no JSON: a NUL byte");
-		return false;
-	}
-	while (count) {
-		struct json_object *object = json_tokener_parse_ex(qmp->tokener, bytes, (int)count);
-		enum json_tokener_error error = json_tokener_get_error(qmp->tokener);
-		size_t used = json_tokener_get_parse_end(qmp->tokener);
+	struct mt_err err = {0};
 
-		if (error == json_tokener_continue) {
-			/* line ends between objects are nobody's */
-			if (!qmp->object_bytes && qmp_blank(bytes, count))
-				return true;
-			qmp->object_bytes += count;
-			if (qmp->object_bytes <= MT_QMP_OBJECT_MAX)
-				return true;
-			qmp_fault(qmp, "an object longer than %d bytes", MT_QMP_OBJECT_MAX);
+	while (count) {
+		struct json_object *object = NULL;
+		int rc = mt_qmp_read(&qmp->reader, &bytes, &count, &object, &err);
+
+		if (rc < 0) {
+			qmp_fault(qmp, "%s", err.msg);
 			return false;
 		}
-		if (error != json_tokener_success) {
-			qmp_fault(qmp, "no JSON: %s", json_tokener_error_desc(error));
-			return false;
-		}
-		bytes += used;
-		count -= used;
-		qmp->object_bytes = 0;
-		json_tokener_reset(qmp->tokener);
+		if (!rc)
+			return true;
 		qmp_object(qmp, object);
 		json_object_put(object);
 		if (qmp->state == QMP_PAUSED)
@@ -369,7 +313,7 @@ static void qmp_read(struct mt_qmp *qmp)
 			return;
 		if (got <= 0) {
 			qmp_fault(qmp, "%s%s", got ? strerror(errno) : "closed by the VMM",
-				  qmp->object_bytes ? " in the middle of an object" : "");
+				  qmp->reader.object_bytes ? " in the middle of an object" : "");
 			return;
 		}
 		if (!qmp_feed(qmp, bytes, (size_t)got))
@@ -401,11 +345,12 @@ static bool qmp_peer_right(struct mt_qmp *qmp)
 
 static void qmp_connect(struct mt_qmp *qmp)
 {
+	struct mt_err err = {0};
 	/* unix sockets connect at once or, with the other side's queue full, not */
-	int fd = mt_sock_connect(qmp->path, SOCK_STREAM | SOCK_NONBLOCK, NULL);
+	int fd = mt_local_connect(qmp->path, SOCK_STREAM, &err);
 
 	if (fd < 0) {
-		qmp_fault(qmp, "'%s': %s", qmp->path, strerror(-fd));
+		qmp_fault(qmp, "%s", err.msg);
 		return;
 	}
 	qmp->fd = fd;

@@ -25,8 +25,6 @@
 #define MT_QMP_PATH_MAX 108
 /* Commands that may wait for their answers at once. */
 #define MT_QMP_OPEN_MAX 16
-/* Longest object taken in. */
-#define MT_QMP_OBJECT_MAX 65536
 
 struct mt_qmp;
 

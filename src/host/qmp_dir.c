@@ -2,6 +2,7 @@
 /* qmp_dir.c - see qmp_dir.h */
 #include "host/qmp_dir.h"
 #include "host/registry.h"
+#include "sys/local_path.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -61,10 +62,11 @@ int mt_qmp_dir_make(const struct mt_server *server, uid_t uid,
 	return qmp_dir_create(dir, uid, err);
 }
 
-/* Nothing here follows links: the directory is in the hands of a user. */
+/* Nothing here follows links, or enters what was mounted: the directory is in the hands of a user.
+ */
 static void qmp_dir_empty(int base, const char *name)
 {
-	int dir = openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int dir = mt_local_open_dir(base, name);
 
 	if (dir < 0)
 		return;

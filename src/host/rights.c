@@ -27,10 +27,9 @@ bool mt_rights_event(const struct mt_client *client, const struct mt_event *even
 	return vm && mt_rights_vm(client, vm);
 }
 
-static int rights_refuse(const struct mt_client *client, const char *what, struct mt_err *err)
+static int rights_refuse(uid_t uid, const char *what, struct mt_err *err)
 {
-	return mt_err_set(err, -EPERM, "user %u may not %s; ask root", (unsigned int)client->uid,
-			  what);
+	return mt_err_set(err, -EPERM, "user %u may not %s; ask root", (unsigned int)uid, what);
 }
 
 static unsigned int rights_vms(const struct mt_server *server, uid_t uid)
@@ -42,18 +41,18 @@ static unsigned int rights_vms(const struct mt_server *server, uid_t uid)
 	return count;
 }
 
-int mt_rights_create(const struct mt_client *client, const struct mt_vm_settings *settings,
-		     struct mt_err *err)
+int mt_rights_create(const struct mt_server *server, uid_t uid,
+		     const struct mt_vm_settings *settings, struct mt_err *err)
 {
-	if (mt_rights_all(client->uid))
+	if (mt_rights_all(uid))
 		return 0;
 	if (settings->reservation_bytes)
-		return rights_refuse(client, "reserve memory", err);
+		return rights_refuse(uid, "reserve memory", err);
 	if (settings->shares || settings->shares_per_mib > MT_SHARES_NORMAL)
-		return rights_refuse(client, "give a VM more shares than normal", err);
-	if (rights_vms(client->server, client->uid) >= MT_USER_VMS_MAX)
+		return rights_refuse(uid, "give a VM more shares than normal", err);
+	if (rights_vms(server, uid) >= MT_USER_VMS_MAX)
 		return mt_err_set(err, -EMFILE, "user %u has %u VMs already, the most there can be",
-				  (unsigned int)client->uid, MT_USER_VMS_MAX);
+				  (unsigned int)uid, MT_USER_VMS_MAX);
 	return 0;
 }
 
@@ -63,13 +62,13 @@ int mt_rights_change(const struct mt_client *client, const struct mt_vm_settings
 	if (mt_rights_all(client->uid))
 		return 0;
 	if (after->reservation_bytes != before->reservation_bytes)
-		return rights_refuse(client, "change a reservation", err);
+		return rights_refuse(client->uid, "change a reservation", err);
 	if (after->shares != before->shares || after->shares_per_mib != before->shares_per_mib)
-		return rights_refuse(client, "change shares", err);
+		return rights_refuse(client->uid, "change shares", err);
 	/* A limit that root gave is not his to lift. */
 	if (before->limit_bytes &&
 	    (!after->limit_bytes || after->limit_bytes > before->limit_bytes))
-		return rights_refuse(client, "raise a limit", err);
+		return rights_refuse(client->uid, "raise a limit", err);
 	return 0;
 }
 
@@ -77,7 +76,14 @@ int mt_rights_host(const struct mt_client *client, struct mt_err *err)
 {
 	return mt_rights_all(client->uid)
 		       ? 0
-		       : rights_refuse(client, "change the host's settings", err);
+		       : rights_refuse(client->uid, "change the host's settings", err);
+}
+
+int mt_rights_qmp(const struct mt_client *client, struct mt_err *err)
+{
+	return mt_rights_all(client->uid)
+		       ? 0
+		       : rights_refuse(client->uid, "speak for another's VM", err);
 }
 
 bool mt_rights_client_fits(const struct mt_server *server, uid_t uid)

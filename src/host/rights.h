@@ -27,8 +27,8 @@ bool mt_rights_vm(const struct mt_client *client, const struct mt_vmrec *vm);
 /** mt_rights_event() - may @client read @event? */
 bool mt_rights_event(const struct mt_client *client, const struct mt_event *event);
 
-/** mt_rights_create() - may @client make another VM, with these settings? 0, -EPERM or -EMFILE. */
-MT_MUST_CHECK int mt_rights_create(const struct mt_client *client,
+/** mt_rights_create() - may @uid make another VM, with these settings? 0, -EPERM or -EMFILE. */
+MT_MUST_CHECK int mt_rights_create(const struct mt_server *server, uid_t uid,
 				   const struct mt_vm_settings *settings, struct mt_err *err);
 
 /** mt_rights_change() - may @client turn a VM's settings @before into @after? 0 or -EPERM. */
@@ -38,6 +38,9 @@ MT_MUST_CHECK int mt_rights_change(const struct mt_client *client,
 
 /** mt_rights_host() - may @client change settings of the host? 0 or -EPERM. */
 MT_MUST_CHECK int mt_rights_host(const struct mt_client *client, struct mt_err *err);
+
+/** mt_rights_qmp() - may @client stand between the daemon and a VM's balloon? 0 or -EPERM. */
+MT_MUST_CHECK int mt_rights_qmp(const struct mt_client *client, struct mt_err *err);
 
 /** mt_rights_client_fits(), mt_rights_link_fits() - may @uid connect once more? */
 bool mt_rights_client_fits(const struct mt_server *server, uid_t uid);

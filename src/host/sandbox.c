@@ -38,6 +38,7 @@ static const int sandbox_calls[] = {
 	/* files: state, swap files, sockets' and QMP's directories, /proc of VMs */
 	CALL(open),
 	CALL(openat),
+	CALL(openat2),
 	CALL(close),
 	CALL(read),
 	CALL(readv),

@@ -339,6 +339,14 @@ void mt_server_free(struct mt_server *server)
 	free(server);
 }
 
+int mt_server_turn(struct mt_server *server, struct mt_err *err)
+{
+	int rc = mt_loop_turn(server->loop, server->deadline_ns, err);
+
+	server_sweep(server);
+	return rc;
+}
+
 int mt_server_run(struct mt_server *server, struct mt_err *err)
 {
 	char pool[MT_SIZE_TEXT_MAX];
@@ -349,10 +357,8 @@ int mt_server_run(struct mt_server *server, struct mt_err *err)
 		      MT_VERSION, pool);
 	printf("memtided: ready, pool %s, socket %s\n", pool, server->config.socket);
 	fflush(stdout);
-	while (!server->stop && !rc) {
-		rc = mt_loop_turn(server->loop, server->deadline_ns, err);
-		server_sweep(server);
-	}
+	while (!server->stop && !rc)
+		rc = mt_server_turn(server, err);
 	mt_state_file_finish(server);
 	return rc;
 }

@@ -76,6 +76,10 @@ void mt_server_free(struct mt_server *server);
 /** mt_server_run() - until SIGTERM or SIGINT */
 MT_MUST_CHECK int mt_server_run(struct mt_server *server, struct mt_err *err);
 
+/** mt_server_turn() - wait for something to happen, at most until a deadline of ours, and act on it
+ */
+MT_MUST_CHECK int mt_server_turn(struct mt_server *server, struct mt_err *err);
+
 /** mt_server_arm() - wake up at @deadline_ns at the latest and see what has expired */
 void mt_server_arm(struct mt_server *server, uint64_t deadline_ns);
 

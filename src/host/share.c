@@ -77,15 +77,31 @@ int mt_share_group_join(struct mt_vmrec *vm, struct mt_share_group *group)
 	return 0;
 }
 
+static void group_feed(struct mt_share_group *group, uint64_t pages)
+{
+	group->table_pages += pages;
+	mt_share_table_limit(group->table, (GROUP_TABLE_PAGES + group->table_pages)
+						   << MT_PAGE_SHIFT);
+}
+
 bool mt_share_group_feed(struct mt_server *server, struct mt_share_group *group)
 {
 	uint64_t pages = mt_pages_of_bytes(mt_share_table_missed(group->table));
 
 	if (!pages || mt_ledger_take(server->ledger, pages))
 		return false;
-	group->table_pages += pages;
-	mt_share_table_limit(group->table, (GROUP_TABLE_PAGES + group->table_pages)
-						   << MT_PAGE_SHIFT);
+	group_feed(group, pages);
+	return true;
+}
+
+bool mt_share_group_feed_known(struct mt_server *server, struct mt_share_group *group)
+{
+	uint64_t pages = mt_pages_of_bytes(mt_share_table_missed(group->table));
+
+	if (!pages)
+		return false;
+	mt_ledger_take_over(server->ledger, pages);
+	group_feed(group, pages);
 	return true;
 }
 
@@ -202,6 +218,11 @@ uint64_t mt_share_vm_charge(const struct mt_vmrec *vm)
 uint64_t mt_share_vm_used(const struct mt_vmrec *vm)
 {
 	return vm->share_group ? mt_share_used(vm->sharer) : 0;
+}
+
+uint32_t mt_share_vm_uses(const struct mt_vmrec *vm, mt_frame_t frame)
+{
+	return vm->share_group ? mt_share_uses(vm->sharer, frame) : 0;
 }
 
 /*

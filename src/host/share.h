@@ -73,6 +73,9 @@ uint64_t mt_share_vm_charge(const struct mt_vmrec *vm);
 /** mt_share_vm_used() - guest pages of @vm in frames, as the daemon counts them */
 uint64_t mt_share_vm_used(const struct mt_vmrec *vm);
 
+/** mt_share_vm_uses() - guest pages of @vm that use @frame of its group */
+uint32_t mt_share_vm_uses(const struct mt_vmrec *vm, mt_frame_t frame);
+
 /** mt_share_state_print() - lines for the state file; with @slack: with room for more frames */
 void mt_share_state_print(const struct mt_server *server, FILE *file, bool slack);
 

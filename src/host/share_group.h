@@ -20,6 +20,13 @@ void mt_share_group_free(struct mt_server *server, struct mt_share_group *group)
 /** mt_share_group_feed() - the table asked for more memory. Return: has it got it? */
 bool mt_share_group_feed(struct mt_server *server, struct mt_share_group *group);
 
+/**
+ * mt_share_group_feed_known() - the same, for what is known of frames that VMs use already
+ *
+ * Without it a VM could not come back, and so give nothing back, while the pool is used up.
+ */
+bool mt_share_group_feed_known(struct mt_server *server, struct mt_share_group *group);
+
 /** mt_share_group_room() - is there memory for one more frame, and has the state file room? */
 bool mt_share_group_room(struct mt_server *server, struct mt_share_group *group);
 

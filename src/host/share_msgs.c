@@ -178,6 +178,8 @@ static int share_frames_ready(struct mt_vmrec *vm)
 	rc = mt_frames_new(&group->frames, &err);
 	if (rc)
 		mt_server_event_limited(vm->server, &vm->rate, MT_EVENT_WARNING, vm->name, err.msg);
+	/* The state file may name another file, of before: not a frame until it names this one. */
+	group->recorded_high = 0;
 	return rc;
 }
 
@@ -196,6 +198,7 @@ void mt_share_start(struct mt_vmrec *vm, uint64_t shared_pages)
 	if (!group || (!vm->share_group && mt_share_group_join(vm, group)))
 		return;
 	mt_share_set_pages(vm->sharer, mt_vm_memsize_pages(vm));
+	vm->share_waits = false;
 	if (shared_pages && (group->recovering || group->frames.fd >= 0)) {
 		vm->share_pending = true;
 		share_send_start(vm, MT_SHARE_START_KEEP);
@@ -206,8 +209,8 @@ void mt_share_start(struct mt_vmrec *vm, uint64_t shared_pages)
 		vm->share_pending = false;
 		mt_share_release_all(group->table, vm->sharer, mt_share_group_freed, group);
 		mt_share_group_flush(vm->server, group);
-		/* mt_share_settle() starts it when the group has its frames again */
-		if ((!group->recovering || group->frames.fd >= 0) && !share_frames_ready(vm))
+		vm->share_waits = group->recovering && group->frames.fd < 0;
+		if (!vm->share_waits && !share_frames_ready(vm))
 			share_send_start(vm, MT_SHARE_START_FRESH);
 	}
 }
@@ -221,8 +224,11 @@ static bool kept_frames(struct mt_link *link, int passed)
 
 	if (group->frames.fd >= 0)
 		return true;
-	if (passed >= 0 && !mt_frames_adopt(&group->frames, passed, group->inode, &err))
+	if (passed >= 0 && !mt_frames_adopt(&group->frames, passed, group->inode, &err)) {
+		/* from here on it is known how many there are, not only how many there may be */
+		mt_share_group_count(link->server, group);
 		return true;
+	}
 	mt_link_break(link, "dropped: %s", err.msg[0] ? err.msg : "it kept its frames to itself");
 	return false;
 }
@@ -243,7 +249,7 @@ static int kept_one(struct mt_vmrec *vm, mt_frame_t frame)
 	}
 	do
 		rc = mt_share_keep(group->table, vm->sharer, frame, adopt, hash);
-	while (rc == -ENOSPC && mt_share_group_feed(vm->server, group));
+	while (rc == -ENOSPC && mt_share_group_feed_known(vm->server, group));
 	return rc;
 }
 
@@ -299,17 +305,18 @@ static void settle_drop(struct mt_server *server, struct mt_share_group *group)
 
 static void settle(struct mt_server *server, struct mt_share_group *group)
 {
-	bool had_frames = group->frames.fd >= 0;
-
 	settle_drop(server, group);
 	if (!group->vms) {
 		mt_share_group_free(server, group);
 		return;
 	}
-	for (unsigned int i = 0; !had_frames && i < server->vm_count; i++) {
+	for (unsigned int i = 0; i < server->vm_count; i++) {
 		struct mt_vmrec *vm = server->vms[i];
 
-		if (vm->share_group == group && vm->link && !share_frames_ready(vm))
+		if (vm->share_group != group || !vm->share_waits)
+			continue;
+		vm->share_waits = false;
+		if (vm->link && !share_frames_ready(vm))
 			share_send_start(vm, MT_SHARE_START_FRESH);
 	}
 }

@@ -525,12 +525,17 @@ void mt_share_floor(struct mt_share_table *table, uint32_t floor)
 
 uint32_t mt_share_high(const struct mt_share_table *table)
 {
-	return table->frames_high;
+	return MT_MAX(table->frames_high, table->floor);
 }
 
 uint64_t mt_share_used(const struct mt_share_member *member)
 {
 	return member->used;
+}
+
+uint32_t mt_share_uses(const struct mt_share_member *member, mt_frame_t frame)
+{
+	return frame.n < member->uses_room ? member->uses[frame.n] : 0;
 }
 
 uint64_t mt_share_charge(const struct mt_share_table *table, const struct mt_share_member *member)

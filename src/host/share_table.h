@@ -132,11 +132,14 @@ bool mt_share_is_frame(const struct mt_share_table *table, mt_frame_t frame);
 /** mt_share_floor() - new frames get numbers from @floor on: what is below may be in use */
 void mt_share_floor(struct mt_share_table *table, uint32_t floor);
 
-/** mt_share_high() - all frames in use have numbers below this */
+/** mt_share_high() - all frames in use, and those that may be, have numbers below this */
 uint32_t mt_share_high(const struct mt_share_table *table);
 
 /** mt_share_used() - guest pages of the member that use frames */
 uint64_t mt_share_used(const struct mt_share_member *member);
+
+/** mt_share_uses() - guest pages of the member that use @frame; 0 for one that is none */
+uint32_t mt_share_uses(const struct mt_share_member *member, mt_frame_t frame);
 
 /** mt_share_charge() - frames the member pays for, each divided among its users; O(frames) */
 uint64_t mt_share_charge(const struct mt_share_table *table, const struct mt_share_member *member);

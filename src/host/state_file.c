@@ -9,8 +9,9 @@
  *group qmp
  *
  * grant and memsize in pages, start in clock ticks since boot, the rest as in its settings ("-"
- * for no group), and the path of its QMP socket to the end of the line ("-" or nothing: none). No
- *fsync: what must survive is the daemon, not the host, whose end is also the VMs'.
+ * for no group), and the path of its QMP socket to the end of the line ("-" or nothing: none; who
+ * serves it for the VMM comes again by himself). No fsync: what must survive is the daemon, not the
+ * host, whose end is also the VMs'.
  */
 #include "host/state_file.h"
 #include "base/cleanup.h"
@@ -60,7 +61,7 @@ static void state_print(FILE *file, const struct mt_vmrec *vm, uint64_t record)
 		vm->name, (int)vm->pid, vm->start_ticks, record, mt_vm_memsize_pages(vm),
 		s->reservation_bytes, s->limit_bytes, s->target_max_bytes, s->shares,
 		s->shares_per_mib, s->zip_max_pct, s->share_group[0] ? s->share_group : "-",
-		vm->qmp_path[0] ? vm->qmp_path : "-");
+		vm->qmp_path[0] && !vm->qmp_pid ? vm->qmp_path : "-");
 }
 
 /* Settings that differ from what the configuration says. */

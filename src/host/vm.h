@@ -91,6 +91,7 @@ struct mt_vmrec {
 	char vmm[32];
 	char reason[MT_WIRE_TEXT_MAX];
 	char qmp_path[MT_QMP_PATH_MAX]; /* empty: no QMP */
+	pid_t qmp_pid;                  /* who serves it in the place of the VMM; 0: the VMM */
 	struct mt_vm_settings settings;
 
 	struct mt_client *creator; /* holds the name until HELLO */
@@ -118,7 +119,9 @@ struct mt_vmrec {
 
 	struct mt_vm_region regions[MT_VM_REGIONS_MAX];
 	unsigned int region_count;
-	uint64_t base_pages; /* memory whose regions an earlier daemon knew */
+	uint64_t base_pages;    /* memory whose regions an earlier daemon knew */
+	uint64_t less_pages;    /* memory it says it has, when that is less than we know of */
+	uint64_t less_since_ns; /* 0: it isn't */
 	int swap_fd;
 	uint64_t swap_bytes;
 	bool swap_passed;  /* the monitor has it */
@@ -137,6 +140,7 @@ struct mt_vmrec {
 	struct mt_share_group *share_group; /* NULL: its monitor has not said hello */
 	struct mt_share_member *sharer;
 	bool share_pending; /* it is still to tell which frames it uses */
+	bool share_waits;   /* it is to be told to start when its group has its frames again */
 
 	/* What the scheduler takes from the statistics. */
 	struct mt_active touched;

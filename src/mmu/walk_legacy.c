@@ -5,7 +5,9 @@
  * 32-bit entries are reached through the 8 aligned bytes they lie in, since memory is an interface
  * of 8-byte words; a swap puts the neighbour back as it was. PAE's four top entries are special: no
  * rights, no accessed bit, and a processor loads them when CR3 is written, where reserved bits make
- * a #GP. Here they are read with each walk, and reserved bits are a page fault like any other.
+ * a #GP. Here they are read with each walk, and reserved bits are a page fault like any other – but
+ * not to a mere look: the processor that translates by them has found them good, and what has been
+ * written to them since (QEMU's emulation sets accessed bits there) does not matter to it.
  */
 #include "mmu/walk_internal.h"
 #include "base/compiler.h"
@@ -134,7 +136,7 @@ static bool step_pae(const struct mt_regs *regs, const struct mt_memory *memory,
 	if (level == 3 || !regs->nxe)
 		reserved |= MT_PTE_NX;
 	if (level == 3)
-		reserved |= PAE_TOP_RESERVED;
+		reserved = access & MT_ACCESS_LOOK ? 0 : reserved | PAE_TOP_RESERVED;
 	if (level == 2 && (step->entry & MT_PTE_PS))
 		reserved |= (MT_HUGE_SIZE - 1) & ~0x1fffULL;
 	if (!(step->entry & MT_PTE_P)) {

@@ -161,6 +161,138 @@ static bool peek_states(struct mt_pager *pager, void *arg)
 	return true;
 }
 
+#define PEEK_WORDS_MAX (MT_PEEK_MAX / sizeof(uint64_t))
+
+/* Reads the words of pages that are in place, in one call. Sets @done of those it has. */
+static void words_in_place(struct mt_pager *pager, uint64_t addr, const struct peek_states *look,
+			   uint64_t *words, bool *done)
+{
+	struct iovec to[PEEK_WORDS_MAX], from[PEEK_WORDS_MAX];
+	bool present[PEEK_WORDS_MAX] = {false};
+	unsigned int count = 0;
+	ssize_t got;
+
+	if (pager->mem.present(pager->mem.ctx, (void *)mt_align_down(addr, MT_PAGE_SIZE),
+			       look->found, present))
+		return;
+	for (uint32_t i = 0; i < look->found; i++) {
+		unsigned int state = look->states[i] & ((1u << MT_PEEK_HEAT_SHIFT) - 1);
+		uint64_t at = addr + ((uint64_t)i << MT_PAGE_SHIFT);
+
+		if (state != MT_PAGE_RESIDENT || !present[i])
+			continue;
+		to[count] = (struct iovec){&words[i], sizeof(uint64_t)};
+		from[count++] = (struct iovec){(void *)at, sizeof(uint64_t)};
+	}
+	got = count ? process_vm_readv(getpid(), to, count, from, count, 0) : 0;
+	for (unsigned int k = 0; got > 0 && k < (size_t)got / sizeof(uint64_t); k++)
+		done[(uint64_t *)to[k].iov_base - words] = true;
+}
+
+/* Those that are elsewhere page by page; ends at the first that can't be read. */
+static void peek_answer_words(struct mt_pager *pager, int swap_fd, const struct mt_wire_peek *ask,
+			      struct mt_wire_peeked *answer)
+{
+	uint64_t words[PEEK_WORDS_MAX];
+	bool done[PEEK_WORDS_MAX] = {false};
+	uint8_t states[PEEK_WORDS_MAX];
+	struct peek_states look = {ask->addr, MT_MIN(ask->count, PEEK_WORDS_MAX), states, 0};
+	struct mt_peek peek;
+	uint32_t i = 0;
+	int rc = 0;
+
+	mt_command(pager, peek_states, &look);
+	if (look.found && !(ask->addr % sizeof(uint64_t)))
+		words_in_place(pager, ask->addr, &look, words, done);
+	else
+		rc = -EFAULT;
+	for (; !rc && i < look.found; i++) {
+		if (done[i])
+			continue;
+		peek.addr = ask->addr + ((uint64_t)i << MT_PAGE_SHIFT);
+		rc = mt_peek_page(pager, swap_fd, &peek);
+		if (rc)
+			break;
+		memcpy(&words[i], peek.page + peek.addr % MT_PAGE_SIZE, sizeof(words[i]));
+	}
+	answer->code = i ? 0 : rc;
+	answer->count = i * (uint32_t)sizeof(uint64_t);
+	memcpy(answer->data, words, answer->count);
+}
+
+/* Pages looked at in a turn; faults are served between turns. */
+#define PEEK_FRAME_BATCH 4096U
+
+struct peek_frame {
+	uint64_t from; /* host address */
+	uint64_t frame;
+	uint32_t room;
+	uint32_t found;
+	uint64_t *addr; /* of those found */
+	uint64_t next;  /* where to go on; 0: all are found */
+};
+
+/* The first page at or behind an address, in order of addresses; false: there is none. */
+static bool peek_first(struct mt_regions *regions, uint64_t from, const struct mt_region **ret,
+		       mt_gpn_t *ret_gpn)
+{
+	*ret = NULL;
+	for (uint32_t i = 0; i < regions->count; i++) {
+		const struct mt_region *region = &regions->region[i];
+		uint64_t base = (uintptr_t)region->base;
+
+		if (from < base + (region->pages << MT_PAGE_SHIFT) &&
+		    (!*ret || region->base < (*ret)->base))
+			*ret = region;
+	}
+	if (*ret)
+		*ret_gpn = mt_region_gpn(*ret, MT_MAX(from, (uintptr_t)(*ret)->base));
+	return *ret != NULL;
+}
+
+/* A batch of pages; called until all are through or there is no room. */
+static bool peek_frame(struct mt_pager *pager, void *arg)
+{
+	struct peek_frame *ask = arg;
+	const struct mt_region *region;
+	mt_gpn_t gpn;
+	uint64_t count;
+
+	ask->next = 0;
+	if (!peek_first(&pager->regions, ask->from, &region, &gpn))
+		return true;
+	count = MT_MIN(PEEK_FRAME_BATCH, mt_region_pages_from(region, gpn));
+	for (; count; count--, gpn.n++) {
+		uint64_t addr = (uintptr_t)mt_region_addr(region, gpn);
+
+		if (mt_page_state(&pager->map, gpn) != MT_PAGE_SHARED ||
+		    mt_page_place(&pager->map, gpn) != ask->frame)
+			continue;
+		if (ask->found == ask->room) {
+			ask->next = addr;
+			return true;
+		}
+		ask->addr[ask->found++] = addr;
+	}
+	ask->from = (uintptr_t)mt_region_addr(region, gpn);
+	return false;
+}
+
+static void peek_answer_frame(struct mt_pager *pager, const struct mt_wire_peek *ask,
+			      struct mt_wire_peeked *answer)
+{
+	uint64_t found[MT_PEEK_MAX / sizeof(uint64_t)];
+	struct peek_frame look = {.from = ask->addr,
+				  .frame = ask->frame,
+				  .room = MT_ARRAY_SIZE(found),
+				  .addr = found};
+
+	mt_command(pager, peek_frame, &look);
+	answer->count = look.found * (uint32_t)sizeof(uint64_t);
+	memcpy(answer->data, found, answer->count);
+	answer->place = look.next;
+}
+
 void mt_peek_answer(struct mt_pager *pager, int swap_fd, const struct mt_wire_peek *ask,
 		    struct mt_wire_peeked *answer)
 {
@@ -173,6 +305,10 @@ void mt_peek_answer(struct mt_pager *pager, int swap_fd, const struct mt_wire_pe
 		mt_command(pager, peek_states, &states);
 		answer->count = states.found;
 		answer->code = states.found ? 0 : -EFAULT;
+	} else if (ask->what == MT_PEEK_WORDS) {
+		peek_answer_words(pager, swap_fd, ask, answer);
+	} else if (ask->what == MT_PEEK_FRAME) {
+		peek_answer_frame(pager, ask, answer);
 	} else {
 		struct mt_peek peek = {.addr = ask->addr};
 

@@ -18,6 +18,8 @@ struct mt_restore {
 	uint32_t region;
 	uint64_t page;
 	bool left;
+	bool gone;             /* ... one that the kernel says there is no place for */
+	uint32_t gone_rounds;  /* rounds in a row in which that was all that was left */
 	const void *only;      /* base of the one region that is to come back; NULL: all */
 	uint64_t failed_pages; /* when finished: pages that are lost; then all goes on as before */
 };

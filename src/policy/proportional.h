@@ -20,10 +20,14 @@
 /* Largest number the policy calculates with: 2^48 pages, more than any address space. */
 #define MT_POLICY_MAX (1ULL << 48)
 /* A monitor's own memory on top of the guest's: a fixed part and a part for each guest page. */
+#ifndef MT_POLICY_OVERHEAD_PAGES /* a simulation has less of everything */
 #define MT_POLICY_OVERHEAD_PAGES ((12UL << 20) / MT_PAGE_SIZE)
-#define MT_POLICY_OVERHEAD_PART  128
+#endif
+#define MT_POLICY_OVERHEAD_PART 128
 /* With less than this a VM can't make progress at all. */
+#ifndef MT_POLICY_START_PAGES
 #define MT_POLICY_START_PAGES ((16UL << 20) / MT_PAGE_SIZE)
+#endif
 
 struct mt_fill {
 	uint64_t weight;

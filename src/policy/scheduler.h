@@ -35,7 +35,9 @@
 /* After a VM pressed, the next decision comes no sooner than this after the last one. */
 #define MT_SCHED_PRESS_NS 250000000ULL
 /* Least room to grow: 16 MiB. */
+#ifndef MT_SCHED_GROWTH_MIN_PAGES
 #define MT_SCHED_GROWTH_MIN_PAGES ((16UL << 20) / MT_PAGE_SIZE)
+#endif
 
 /* What the caller keeps between decisions; zero at first. */
 struct mt_sched {

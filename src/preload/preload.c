@@ -8,7 +8,8 @@
  * are firmware and video memory. Discards of managed memory are passed on, and so are unmappings of
  * it and mappings over it (munmap, mmap with MAP_FIXED, mremap).
  *
- * Without MEMTIDE_VM in the environment all calls go straight through. Nothing here writes to the
+ * Without MEMTIDE_VM in the environment all calls go straight through; when it is empty, the VM has
+ * the name that QEMU's command line gives it. Nothing here writes to the
  * VMM's output or ends it: what goes wrong is told to the daemon, and "memtide run" tells people.
  */
 /* Or the C library would call mmap() mmap64(), and both are wanted here. */
@@ -18,6 +19,8 @@
 #include "base/size.h"
 #include "base/types.h"
 #include "monitor/vm.h"
+#include "preload/qemu_name.h"
+#include "wire/wire.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -65,11 +68,16 @@ static struct mt_vm *preload_get_vm(void)
 {
 	struct mt_vm *vm = atomic_load(&preload_vm);
 	struct mt_vm_options options = {.struct_size = sizeof(options)};
+	char name[MT_WIRE_NAME_MAX];
 
 	if (vm || preload_refused)
 		return vm;
 	options.name = secure_getenv("MEMTIDE_VM");
 	options.token = secure_getenv("MEMTIDE_TOKEN");
+	if (options.name && !options.name[0]) {
+		qemu_name_own(name, sizeof(name));
+		options.name = name;
+	}
 	if (!options.name || mt_vm_new(&options, &vm, NULL)) {
 		preload_refused = true;
 		return NULL;

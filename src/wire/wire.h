@@ -222,13 +222,17 @@ struct mt_wire_check {
 enum mt_peek_what {
 	MT_PEEK_BYTES = 1, /* bytes of one page, from wherever it is; nothing is brought in */
 	MT_PEEK_STATES,    /* a byte for each page: enum mt_page_state and heat */
+	MT_PEEK_WORDS,     /* the 8 bytes at addr, and at its like in the pages that follow */
+	MT_PEEK_FRAME,     /* 8 bytes for each page that uses a frame: its host address */
 };
 
 struct mt_wire_peek {
 	struct mt_wire_head head;
-	uint64_t addr;  /* host virtual */
+	uint64_t addr;  /* host virtual; FRAME: look from there on; 0: from the first page */
 	uint32_t count; /* at most MT_PEEK_MAX */
 	uint32_t what;  /* enum mt_peek_what */
+	uint32_t frame; /* FRAME: of the VM's share group */
+	uint32_t pad;
 };
 
 struct mt_wire_peeked {
@@ -237,7 +241,8 @@ struct mt_wire_peeked {
 	uint32_t count;           /* of data; may be less than asked for */
 	uint32_t state;           /* BYTES: of the page */
 	uint32_t pad;
-	uint64_t place;  /* BYTES: staging slot, shared frame, zip object or swap slot */
+	uint64_t place;  /* BYTES: staging slot, shared frame, zip object or swap slot; FRAME: where
+			  * to go on looking, 0: nowhere */
 	uint64_t length; /* BYTES: of a zip object */
 	uint8_t data[MT_PEEK_MAX];
 };

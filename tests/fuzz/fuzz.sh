@@ -29,8 +29,8 @@ declare -A sources=(
 	[wire]="src/wire/*.c src/base/*.c"
 	[config]="src/host/config.c src/policy/*.c src/base/*.c"
 	[scenario]="src/sim/*.c src/policy/*.c src/base/*.c"
-	[qmp]="src/host/qmp.c src/host/loop.c src/host/balloon_find.c src/host/guest_stats.c src/sys/sock.c src/base/*.c"
-	[daemon]="$host src/policy/*.c src/sys/*.c src/wire/*.c src/base/*.c"
+	[qmp]="src/host/qmp.c src/host/loop.c src/host/balloon_find.c src/host/guest_stats.c src/qmp/*.c src/sys/*.c src/base/*.c"
+	[daemon]="$host src/policy/*.c src/qmp/*.c src/sys/*.c src/wire/*.c src/base/*.c"
 )
 flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE '-DMT_VERSION="fuzz"' -DXXH_INLINE_ALL -Isrc -Iinclude -Itests
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)

@@ -7,138 +7,10 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
-#define CREATE_NEW "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp_new\":true}"
-#define SHOW       "{\"cmd\":\"show\",\"vm\":\"web\"}"
-#define FAST       "qmp_retry_ms = 2\nqmp_timeout_ms = 400\nballoon_poll_ms = 50\n"
-
-/* Takes the name "web". Return: the token; @ret_path: the QMP socket's path. Static buffer. */
-static const char *create_new(int ctl, char ret_path[static 100])
-{
-	static char token[64];
-	struct json_object *answer = ctl_ask(ctl, CREATE_NEW);
-	const char *path = json_object_get_string(json_object_object_get(answer, "qmp"));
-
-	MT_CHECK(path && strlen(path) < 100);
-	snprintf(ret_path, 100, "%s", path);
-	snprintf(token, sizeof(token), "%s",
-		 json_object_get_string(json_object_object_get(answer, "token")));
-	json_object_put(answer);
-	return token;
-}
-
-/* The directory of a socket. */
-static const char *dir_of(const char *path)
-{
-	static char dir[100];
-
-	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
-	return dir;
-}
-
-static bool gone_soon(const char *path)
-{
-	for (int i = 0; i < 200 && !access(path, F_OK); i++)
-		usleep(20000);
-	return access(path, F_OK) && errno == ENOENT;
-}
-
-MT_TEST("a VM's QMP socket has a private directory, and it goes with the VM")
-{
-	char path[100], file[120];
-	struct rig rig;
-	struct stat st;
-	int ctl;
-
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	create_new(ctl, path);
-	MT_CHECK(!strncmp(path, rig.socket, strlen(rig.socket)));
-	MT_CHECK(!stat(dir_of(path), &st) && S_ISDIR(st.st_mode));
-	MT_CHECK_EQ(st.st_mode & 0777, 0700);
-	MT_CHECK_EQ(st.st_uid, geteuid());
-	/* what "memtide run" and QEMU leave there */
-	snprintf(file, sizeof(file), "%s/qemu.conf", dir_of(path));
-	fclose(fopen(file, "we"));
-	fclose(fopen(path, "we"));
-	close(ctl);
-	MT_CHECK(gone_soon(dir_of(path)));
-	rig_stop(&rig);
-}
-
-MT_TEST("paths that can't be a QMP socket's are refused, and the name stays free")
-{
-	static const char *const bad[] = {"relative", "/with\\u0001control", "/with\\nnewline"};
-	char line[400], text[200];
-	struct rig rig;
-	int ctl;
-
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	for (size_t i = 0; i < 3; i++) {
-		snprintf(line, sizeof(line),
-			 "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"%s\"}", bad[i]);
-		MT_CHECK_STR(ctl_code(ctl, line), "EINVAL");
-	}
-	memset(text, 'x', sizeof(text));
-	text[0] = '/';
-	text[150] = '\0';
-	snprintf(line, sizeof(line), "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"%s\"}",
-		 text);
-	MT_CHECK_STR(ctl_code(ctl, line), "ENAMETOOLONG");
-	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"/a b/c\"}"),
-		     "");
-	rig_stop(&rig);
-}
-
-MT_TEST("a name that is taken leaves no directory behind")
-{
-	char path[100], base[120];
-	struct rig rig;
-	struct stat st;
-	int ctl, other;
-
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	other = ctl_open(&rig);
-	create_new(ctl, path);
-	snprintf(base, sizeof(base), "%s.qmp", rig.socket);
-	MT_CHECK_STR(ctl_code(other, CREATE_NEW), "EEXIST");
-	MT_CHECK(!stat(base, &st));
-	MT_CHECK_EQ(st.st_nlink, 3);
-	rig_stop(&rig);
-}
-
-MT_TEST("directories of VMs that ended while no daemon ran are cleaned up, those of others stay")
-{
-	char path[100], stale[120];
-	union mt_wire_msg hello;
-	struct peer peer;
-	struct rig rig;
-	int ctl;
-
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
-	snprintf(hello.hello.token, sizeof(hello.hello.token), "%s", create_new(ctl, path));
-	snprintf(hello.hello.name, sizeof(hello.hello.name), "web");
-	peer_connect(&rig, &peer);
-	MT_CHECK_EQ(peer_hello_msg(&peer, &hello), 0);
-	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
-	close(ctl);
-	rig_stop(&rig);
-	MT_CHECK(!access(dir_of(path), F_OK));
-	snprintf(stale, sizeof(stale), "%s.qmp/0123abcd", rig.socket);
-	MT_CHECK(!mkdir(stale, 0700));
-	rig_start(&rig, "256M", NULL);
-	MT_CHECK(gone_soon(stale));
-	MT_CHECK(!access(dir_of(path), F_OK));
-	rig_stop(&rig);
-}
+#define SHOW "{\"cmd\":\"show\",\"vm\":\"web\"}"
+#define FAST "qmp_retry_ms = 2\nqmp_timeout_ms = 400\nballoon_poll_ms = 50\n"
 
 /*
  * A VM of 512 MiB on a stage: its monitor, its QMP and its guest are played. The guest uses 400 MiB
@@ -374,6 +246,99 @@ MT_TEST("a guest that restarts is let go, and driven again when its driver repor
 	MT_CHECK_EQ(stage_ballooned_mib(&stage), 0);
 	stage.silent = false;
 	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	rig_stop(&stage.rig);
+}
+
+static const char *ask_qmp(int ctl, pid_t pid, const char *path)
+{
+	char line[300];
+
+	snprintf(line, sizeof(line), "{\"cmd\":\"qmp\",\"vm\":\"web\",\"pid\":%d,\"path\":\"%s\"}",
+		 (int)pid, path);
+	return ctl_code(ctl, line);
+}
+
+/* In a process of its own: may it serve QMP for "web"? Return: the code of the refusal. */
+static const char *other_asks_qmp(const struct rig *rig, pid_t pid, uid_t uid)
+{
+	static char code[32];
+	int out[2], status = 0;
+	pid_t child;
+
+	MT_CHECK(!pipe(out));
+	MT_CHECK(!chmod(rig->dir, 0755) && !chmod(rig->socket, 0666));
+	child = fork();
+	if (!child) {
+		if (uid && setresuid(uid, uid, uid))
+			_exit(1);
+		snprintf(code, sizeof(code), "%s", ask_qmp(ctl_open(rig), pid, "/nowhere/qmp"));
+		_exit(write(out[1], code, sizeof(code)) != sizeof(code));
+	}
+	MT_CHECK_EQ(read(out[0], code, sizeof(code)), sizeof(code));
+	MT_CHECK(waitpid(child, &status, 0) == child && !status);
+	close(out[0]);
+	close(out[1]);
+	return code;
+}
+
+MT_TEST("who may do everything can serve QMP for a VMM, and the balloon is driven through him")
+{
+	struct stage stage = {.used_mib = 400, .usable_mib = 300};
+	char path[120];
+	pid_t pid = getpid();
+
+	rig_make(&stage.rig);
+	rig_start(&stage.rig, "1G", FAST);
+	snprintf(path, sizeof(path), "%s/line", stage.rig.dir);
+	fake_qmp_start(&stage.fake, path, 7);
+	stage.fake.last_update_s = 1700000000;
+	stage.ctl = ctl_open(&stage.rig);
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, path), "ENOENT");
+	peer_join(&stage.rig, &stage.peer, "web");
+	MT_CHECK_EQ(peer_region(&stage.peer, STAGE_MIB * MIB), 0);
+	MT_CHECK(stage_word_is(&stage, "balloon", "none"));
+	/* a name is given anew: the process counts */
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid + 1, path), "ESRCH");
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, "relative"), "EINVAL");
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, path), "");
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	stage_set(&stage, "\"target_max\":\"300M\"");
+	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	MT_CHECK_STR(other_asks_qmp(&stage.rig, pid, 0), "EEXIST");
+	if (!geteuid())
+		MT_CHECK_STR(other_asks_qmp(&stage.rig, pid, 65534), "ENOENT");
+	/* he comes again; what the balloon holds is found, not let go */
+	MT_CHECK_STR(ask_qmp(stage.ctl, pid, path), "");
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	MT_CHECK(stage_ballooned_mib(&stage) >= 200);
+	/* and when he is gone, another may */
+	close(stage.ctl);
+	MT_CHECK_STR(other_asks_qmp(&stage.rig, pid, 0), "");
+	rig_stop(&stage.rig);
+}
+
+MT_TEST("nobody serves QMP for a VM that has a socket of its own, and a new daemon asks anew")
+{
+	struct stage stage;
+	char path[120];
+
+	stage_start(&stage, "1G", FAST);
+	snprintf(path, sizeof(path), "%s/line", stage.rig.dir);
+	MT_CHECK_STR(ask_qmp(stage.ctl, getpid(), path), "EEXIST");
+	rig_stop(&stage.rig);
+
+	rig_make(&stage.rig);
+	rig_start(&stage.rig, "1G", FAST);
+	stage.ctl = ctl_open(&stage.rig);
+	peer_join(&stage.rig, &stage.peer, "web");
+	MT_CHECK_EQ(peer_region(&stage.peer, STAGE_MIB * MIB), 0);
+	MT_CHECK_STR(ask_qmp(stage.ctl, getpid(), "/nowhere/qmp"), "");
+	MT_CHECK(stage_word_is(&stage, "qmp", "/nowhere/qmp"));
+	rig_stop(&stage.rig);
+	rig_start(&stage.rig, "1G", FAST);
+	stage.ctl = ctl_open(&stage.rig);
+	MT_CHECK_EQ(ctl_number(stage.ctl, SHOW, "vm", "pid"), getpid());
+	MT_CHECK(stage_word_is(&stage, "qmp", ""));
 	rig_stop(&stage.rig);
 }
 

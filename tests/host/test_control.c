@@ -226,7 +226,7 @@ MT_TEST("a created VM has its name until the connection ends, and its settings f
 	rig_stop(&rig);
 }
 
-MT_TEST("another user may say hello with a token, and not without")
+MT_TEST("another user may register his VMs, with a token or without, but promise himself nothing")
 {
 	struct rig rig;
 	struct peer peer;
@@ -247,7 +247,8 @@ MT_TEST("another user may say hello with a token, and not without")
 	if (!pid) {
 		MT_CHECK_EQ(setresuid(65534, 65534, 65534), 0);
 		peer_connect(&rig, &peer);
-		MT_CHECK_EQ(peer_hello(&peer, "mine", 0, 0), -EPERM);
+		MT_CHECK_EQ(peer_hello(&peer, "mine", 4096, 0), -EPERM);
+		peer_join(&rig, &peer, "mine");
 		peer_connect(&rig, &peer);
 		hello_token(&hello, token);
 		MT_CHECK_EQ(peer_hello_msg(&peer, &hello), 0);

@@ -182,6 +182,16 @@ static void stranger_has_his_own(const struct rig *rig)
 		ctl_code(ctl, "{\"cmd\":\"vm_create\",\"name\":\"greedy\",\"shares\":\"high\"}"),
 		"EPERM");
 	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"vm_create\",\"name\":\"roots\"}"), "EEXIST");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"qmp\",\"vm\":\"mine\",\"pid\":0,\"path\":\"/x\"}"),
+		     "EPERM");
+}
+
+/* He may register a VM by itself; what it holds already he may tell only of one that was here. */
+static void stranger_claims_memory(const struct rig *rig)
+{
+	struct peer peer = {.secret = "from nowhere", .grant = MIB_PAGES(64)};
+
+	MT_CHECK_EQ(peer_again(rig, &peer, "before", MIB_PAGES(64)), -EPERM);
 }
 
 /* Neither the list nor the events tell of others' VMs. */
@@ -211,6 +221,7 @@ MT_TEST("another user has the VMs he made, and sees and changes no others")
 	ctl = ctl_open(&rig);
 	peer_join(&rig, &peer, "roots");
 	as_stranger(&rig, stranger_has_his_own);
+	as_stranger(&rig, stranger_claims_memory);
 	as_stranger(&rig, stranger_sees_no_others);
 	MT_CHECK_STR(ctl_string(ctl, SHOW("roots"), "vm", "state"), "starting");
 	rig_stop(&rig);

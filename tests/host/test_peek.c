@@ -60,6 +60,11 @@ MT_TEST("a peek is forwarded to the VM's monitor, and its answer to who asked")
 	answer = ctl_line(ctl, 2000);
 	MT_CHECK_STR(json_object_get_string(json_object_object_get(answer, "code")), "EFAULT");
 	json_object_put(answer);
+	ctl_send(ctl, "{\"cmd\":\"frame_pages\",\"vm\":\"a\",\"frame\":9,\"from\":4096}");
+	peek = forwarded(&peer);
+	MT_CHECK_EQ(peek.what, MT_PEEK_FRAME);
+	MT_CHECK_EQ(peek.frame, 9);
+	MT_CHECK_EQ(peek.addr, 4096);
 	rig_stop(&rig);
 }
 

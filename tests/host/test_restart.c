@@ -294,6 +294,54 @@ MT_TEST("after a restart a VM brings its swap file along and its memory can grow
 	rig_stop(&rig);
 }
 
+MT_TEST("a VM that had no memory yet when the daemon was restarted can still be given some")
+{
+	struct rig rig;
+	struct peer peer;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	peer_join(&rig, &peer, "a");
+	rig_kill(&rig);
+	peer_close(&peer);
+	rig_start(&rig, "256M", NULL);
+	MT_CHECK_EQ(peer_again(&rig, &peer, "a", 0), 0);
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	MT_CHECK(peer.swap_fd >= 0);
+	MT_CHECK_EQ(peer.swap_bytes, 64 * MIB);
+	rig_stop(&rig);
+}
+
+MT_TEST("memory whose removal the daemon was not told of is not counted for ever")
+{
+	uint64_t memsize = 0;
+	struct rig rig;
+	struct peer peer;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	peer_join(&rig, &peer, "a");
+	MT_CHECK_EQ(peer_region(&peer, 64 * MIB), 0);
+	MT_CHECK_EQ(peer_region(&peer, 32 * MIB), 0);
+	/* it may be on its way still */
+	peer_stats(&peer, MT_C_MEMSIZE, MIB_PAGES(64));
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "memsize"), 96 * 1024);
+	for (int i = 0; i < 150 && memsize != 64 * 1024; i++) {
+		usleep(200000);
+		peer_stats(&peer, MT_C_MEMSIZE, MIB_PAGES(64));
+		memsize = ctl_number(ctl, SHOW("a"), "vm", "memsize");
+	}
+	MT_CHECK_EQ(memsize, 64 * 1024);
+	/* more is only believed when it is asked for */
+	peer_stats(&peer, MT_C_MEMSIZE, MIB_PAGES(128));
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "memsize"), 64 * 1024);
+	MT_CHECK_EQ(peer_region(&peer, 32 * MIB), 0);
+	MT_CHECK_EQ(ctl_number(ctl, SHOW("a"), "vm", "memsize"), 96 * 1024);
+	rig_stop(&rig);
+}
+
 MT_TEST("what only looks like a swap file is not taken for one")
 {
 	struct rig rig;

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <xxhash.h>
 
 #define HOST         "{\"cmd\":\"host\"}"
@@ -29,6 +30,16 @@ static uint64_t fill(unsigned int value)
 	return XXH3_64bits(page, sizeof(page));
 }
 
+/* Says @hello and adds 64 MiB. */
+static void join_with(struct peer *peer, union mt_wire_msg *hello)
+{
+	MT_CHECK_EQ(peer_hello_msg(peer, hello), 0);
+	MT_CHECK_EQ(peer_region(peer, 64 * MIB), 0);
+	peer_drain(peer, 50);
+	MT_CHECK_EQ(peer->share_start, MT_SHARE_START_FRESH);
+	MT_CHECK(peer->frames_fd >= 0);
+}
+
 /* Says hello as a VM of @group with 64 MiB. */
 static void join(const struct rig *rig, struct peer *peer, const char *name, const char *group)
 {
@@ -38,11 +49,23 @@ static void join(const struct rig *rig, struct peer *peer, const char *name, con
 	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
 	snprintf(hello.hello.name, sizeof(hello.hello.name), "%s", name);
 	snprintf(hello.hello.share_group, sizeof(hello.hello.share_group), "%s", group);
-	MT_CHECK_EQ(peer_hello_msg(peer, &hello), 0);
-	MT_CHECK_EQ(peer_region(peer, 64 * MIB), 0);
-	peer_drain(peer, 50);
-	MT_CHECK_EQ(peer->share_start, MT_SHARE_START_FRESH);
-	MT_CHECK(peer->frames_fd >= 0);
+	join_with(peer, &hello);
+}
+
+/* The same as a user who needs a token. */
+static void join_token(const struct rig *rig, struct peer *peer, int ctl, const char *name,
+		       const char *group)
+{
+	union mt_wire_msg hello;
+	char request[256];
+
+	snprintf(request, sizeof(request),
+		 "{\"cmd\":\"vm_create\",\"name\":\"%s\",\"share_group\":\"%s\"}", name, group);
+	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
+	snprintf(hello.hello.token, sizeof(hello.hello.token), "%s",
+		 ctl_string(ctl, request, NULL, "token"));
+	peer_connect(rig, peer);
+	join_with(peer, &hello);
 }
 
 /* The answer for one page; MT_WIRE_SHARE_NONE - 100 when the daemon hangs up. */
@@ -152,6 +175,87 @@ MT_TEST("two equal pages of a group become one frame with their content, and a t
 	release(&a, frame);
 	MT_CHECK(frames_become(ctl, 0));
 	MT_CHECK_EQ(blocks(&a), 0);
+	rig_stop(&rig);
+}
+
+/* How many pages of @vm use the frame, by the daemon's answer; -1: it is not named. */
+static int64_t sharer(struct json_object *answer, const char *vm)
+{
+	struct json_object *list = json_object_object_get(answer, "sharers");
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *one = json_object_array_get_idx(list, i);
+
+		if (!strcmp(json_object_get_string(json_object_object_get(one, "vm")), vm))
+			return json_object_get_int64(json_object_object_get(one, "pages"));
+	}
+	return -1;
+}
+
+/* The answer to "sharers"; the caller puts it. */
+static struct json_object *sharers(int ctl, const char *vm, uint32_t frame)
+{
+	char request[128];
+
+	snprintf(request, sizeof(request), "{\"cmd\":\"sharers\",\"vm\":\"%s\",\"frame\":%u}", vm,
+		 frame);
+	ctl_send(ctl, request);
+	return ctl_line(ctl, 2000);
+}
+
+MT_TEST("who uses a frame is told to who may know it: VMs of the group, each with its pages")
+{
+	struct rig rig;
+	struct peer a, b, c;
+	struct json_object *answer;
+	uint32_t frame;
+	int ctl, status = 0;
+	pid_t pid;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	ctl = ctl_open(&rig);
+	join(&rig, &a, "a", "g");
+	join(&rig, &b, "b", "g");
+	join(&rig, &c, "c", "h");
+	frame = share(&a, &b, 5, 1);
+	MT_CHECK_EQ(offer(&a, 5, fill(1)), frame);
+	MT_CHECK_EQ(offer(&a, 6, fill(1)), frame);
+	answer = sharers(ctl, "b", frame);
+	MT_CHECK_EQ(json_object_array_length(json_object_object_get(answer, "sharers")), 2);
+	MT_CHECK_EQ(sharer(answer, "a"), 2);
+	MT_CHECK_EQ(sharer(answer, "b"), 1);
+	json_object_put(answer);
+	/* the same number in another group is another frame */
+	answer = sharers(ctl, "c", frame);
+	MT_CHECK_EQ(json_object_array_length(json_object_object_get(answer, "sharers")), 0);
+	json_object_put(answer);
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"sharers\",\"vm\":\"a\",\"frame\":-1}"), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"sharers\",\"vm\":\"a\",\"frame\":16777216}"),
+		     "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"sharers\",\"vm\":\"a\"}"), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"frame_pages\",\"vm\":\"a\"}"), "EINVAL");
+	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"frame_pages\",\"vm\":\"x\",\"frame\":1}"), "ENOENT");
+	/* another user, whose VM is in the group too, hears of his own alone */
+	MT_CHECK_EQ(chmod(rig.dir, 0755), 0);
+	MT_CHECK_EQ(chmod(rig.vm_socket, 0666), 0);
+	MT_CHECK_EQ(chmod(rig.socket, 0666), 0);
+	pid = fork();
+	MT_CHECK(pid >= 0);
+	if (!pid) {
+		struct peer mine;
+
+		MT_CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+		ctl = ctl_open(&rig);
+		join_token(&rig, &mine, ctl, "mine", "g");
+		MT_CHECK_EQ(offer(&mine, 9, fill(1)), frame);
+		answer = sharers(ctl, "mine", frame);
+		MT_CHECK_EQ(json_object_array_length(json_object_object_get(answer, "sharers")), 1);
+		MT_CHECK_EQ(sharer(answer, "mine"), 1);
+		_exit(0);
+	}
+	MT_CHECK_EQ(waitpid(pid, &status, 0), pid);
+	MT_CHECK_EQ(status, 0);
 	rig_stop(&rig);
 }
 
@@ -331,9 +435,9 @@ MT_TEST("a VM that offers before it is told to, or tells what nobody asked, is d
 	rig_stop(&rig);
 }
 
-/* Says hello again and tells of @frame, with the frames' descriptor. */
-static void come_back(const struct rig *rig, struct peer *peer, const char *name, const char *group,
-		      uint32_t frame)
+/* Says hello again as a VM that has @shared pages in frames. */
+static void hello_again(const struct rig *rig, struct peer *peer, const char *name,
+			const char *group, uint64_t shared)
 {
 	union mt_wire_msg msg;
 	struct peer old = *peer;
@@ -347,15 +451,31 @@ static void come_back(const struct rig *rig, struct peer *peer, const char *name
 	memcpy(msg.hello.secret, old.secret, sizeof(old.secret));
 	msg.hello.grant_pages = old.grant;
 	msg.hello.memsize_pages = MIB_PAGES(64);
-	msg.hello.shared_pages = 1;
+	msg.hello.shared_pages = shared;
 	MT_CHECK_EQ(peer_hello_msg(peer, &msg), 0);
 	peer_drain(peer, 50);
+}
+
+/* ... and tells of these frames, with their descriptor. */
+static void come_back_with(const struct rig *rig, struct peer *peer, const char *name,
+			   const char *group, const uint32_t *frame, uint32_t count)
+{
+	int frames_fd = peer->frames_fd;
+	union mt_wire_msg msg;
+
+	hello_again(rig, peer, name, group, count);
 	MT_CHECK_EQ(peer->share_start, MT_SHARE_START_KEEP);
 	mt_wire_init(&msg, MT_WIRE_SHARE_KEEP, 0);
-	msg.share_keep.count = 1;
-	msg.share_keep.frame[0] = frame;
-	MT_CHECK_EQ(mt_sock_send(peer->fd, &msg, msg.head.length, old.frames_fd), 0);
+	msg.share_keep.count = count;
+	memcpy(msg.share_keep.frame, frame, count * sizeof(*frame));
+	MT_CHECK_EQ(mt_sock_send(peer->fd, &msg, msg.head.length, frames_fd), 0);
 	peer_drain(peer, 50);
+}
+
+static void come_back(const struct rig *rig, struct peer *peer, const char *name, const char *group,
+		      uint32_t frame)
+{
+	come_back_with(rig, peer, name, group, &frame, 1);
 }
 
 MT_TEST("a restarted daemon gets the frames back from the VMs, counts them right, and goes on")
@@ -420,6 +540,117 @@ MT_TEST("another file instead of the frames is not believed")
 	MT_CHECK(peer_dropped(&a, 2000));
 	MT_CHECK(ctl_event_seen(ctl, "a", "not the group's frames"));
 	come_back(&rig, &b, "b", "g", frame);
+	MT_CHECK_EQ(b.share_start, MT_SHARE_START_FRESH);
+	rig_stop(&rig);
+}
+
+/* Three VMs of a group with a frame that all use, and the daemon is killed and started again. */
+static uint32_t share_and_restart(struct rig *rig, struct peer *a, struct peer *b, struct peer *c)
+{
+	uint32_t frame;
+
+	rig_make(rig);
+	rig_start(rig, "512M", NULL);
+	join(rig, a, "a", "g");
+	join(rig, b, "b", "g");
+	join(rig, c, "c", "g");
+	frame = share(a, b, 5, 1);
+	MT_CHECK_EQ(offer(a, 5, fill(1)), frame);
+	MT_CHECK_EQ(offer(c, 5, fill(1)), frame);
+	rig_kill(rig);
+	peer_drain(a, 0);
+	peer_drain(b, 0);
+	peer_drain(c, 0);
+	rig_start(rig, "512M", NULL);
+	return frame;
+}
+
+MT_TEST("a VM that is back before its group's frames are shares again once they are there")
+{
+	struct rig rig;
+	struct peer a, b, c;
+	uint32_t frame = share_and_restart(&rig, &a, &b, &c);
+
+	hello_again(&rig, &a, "a", "g", 0);
+	MT_CHECK_EQ(a.share_start, 0);
+	come_back(&rig, &b, "b", "g", frame);
+	MT_CHECK_EQ(b.share_start, MT_SHARE_START_FRESH);
+	come_back(&rig, &c, "c", "g", frame);
+	peer_drain(&a, 200);
+	MT_CHECK_EQ(a.share_start, MT_SHARE_START_FRESH);
+	MT_CHECK_EQ(offer(&a, 5, fill(1)), frame);
+	rig_stop(&rig);
+}
+
+MT_TEST("frames made while VMs are still to come back are known to the next daemon, too")
+{
+	struct rig rig;
+	struct peer a, b, c;
+	uint32_t frame[2] = {share_and_restart(&rig, &a, &b, &c)};
+	int ctl;
+
+	come_back(&rig, &a, "a", "g", frame[0]);
+	come_back(&rig, &c, "c", "g", frame[0]);
+	frame[1] = share(&c, &a, 9, 2);
+	MT_CHECK(frame[1] < MT_FRAMES_MAX && frame[1] != frame[0]);
+	rig_kill(&rig);
+	peer_drain(&a, 0);
+	peer_drain(&c, 0);
+	rig_start(&rig, "512M", NULL);
+	ctl = ctl_open(&rig);
+	come_back_with(&rig, &a, "a", "g", frame, 2);
+	MT_CHECK_EQ(a.share_start, MT_SHARE_START_FRESH);
+	come_back(&rig, &c, "c", "g", frame[0]);
+	come_back(&rig, &b, "b", "g", frame[0]);
+	MT_CHECK(frames_become(ctl, 2));
+	rig_stop(&rig);
+}
+
+MT_TEST("frames in a new file are known to the next daemon, however soon it comes")
+{
+	struct rig rig;
+	struct peer a, b, c;
+	uint32_t frame;
+
+	share_and_restart(&rig, &a, &b, &c);
+	hello_again(&rig, &a, "a", "g", 0);
+	hello_again(&rig, &b, "b", "g", 0);
+	hello_again(&rig, &c, "c", "g", 0);
+	peer_drain(&a, 50);
+	MT_CHECK_EQ(a.share_start, MT_SHARE_START_FRESH);
+	frame = share(&a, &b, 5, 1);
+	MT_CHECK(frame < MT_FRAMES_MAX);
+	rig_kill(&rig);
+	peer_drain(&b, 0);
+	rig_start(&rig, "512M", NULL);
+	come_back(&rig, &b, "b", "g", frame);
+	MT_CHECK_EQ(b.share_start, MT_SHARE_START_FRESH);
+	rig_stop(&rig);
+}
+
+MT_TEST("a VM comes back with what it shares even when the pool is used up")
+{
+	static uint32_t frame[500];
+	struct rig rig;
+	struct peer a, b;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "256M", NULL);
+	join(&rig, &a, "a", "g");
+	join(&rig, &b, "b", "g");
+	for (unsigned int i = 0; i < MT_ARRAY_SIZE(frame); i++) {
+		frame[i] = share(&a, &b, i, i);
+		MT_CHECK(frame[i] < MT_FRAMES_MAX);
+	}
+	peer_drain(&b, 1300);
+	rig_kill(&rig);
+	peer_drain(&b, 0);
+	/* what they were granted, and still have, is more than this */
+	rig_start(&rig, "128M", NULL);
+	ctl = ctl_open(&rig);
+	MT_CHECK_EQ(ctl_number(ctl, HOST, "host", "ungranted"), 0);
+	come_back_with(&rig, &b, "b", "g", frame, MT_ARRAY_SIZE(frame));
 	MT_CHECK_EQ(b.share_start, MT_SHARE_START_FRESH);
 	rig_stop(&rig);
 }

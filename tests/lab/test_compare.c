@@ -3,9 +3,9 @@
  * test_compare.c - "memtide mmu compare" on traces of real programs: does the published behaviour
  * show?
  *
- * Nested paging loses on a program that misses the TLB a lot (shuf: random swaps in 8 MB), shadow
- * paging on one that makes processes (a shell running commands); large pages in guest and host cure
- * nested's loss; a program with a small working set (sha256sum) runs alike under all.
+ * Nested paging loses on a program that misses the TLB a lot (grep for 50,000 words at
+ * once), shadow paging on one that makes processes (a shell running commands); large pages in guest
+ * and host cure nested's loss; a program with a small working set (sha256sum) runs alike under all.
  */
 #include "cli/cli_call.h"
 #include "lab/compare.h"
@@ -49,31 +49,32 @@ MT_TEST("on a program that misses the TLB nested paging loses, and large pages a
 {
 	double native, shadow, nested;
 
-	run(TRACE("shuf"), false);
+	run(TRACE("grep"), false);
 	native = time_of(MT_MMU_NATIVE, false, false);
 	shadow = time_of(MT_MMU_SHADOW, false, false);
 	nested = time_of(MT_MMU_NESTED, false, false);
 	MT_CHECK(shadow < native * 1.01);
-	MT_CHECK(nested > shadow * 1.08);
+	MT_CHECK(nested > shadow * 1.8);
 	MT_CHECK(time_of(MT_MMU_NESTED, false, true) < nested);
 	MT_CHECK(time_of(MT_MMU_NESTED, true, true) < native);
 	MT_CHECK_EQ(of(MT_MMU_NESTED, false, false)->stats.refs,
 		    24 * of(MT_MMU_NESTED, false, false)->stats.tlb_misses);
 	MT_CHECK_EQ(of(MT_MMU_NESTED, false, true)->stats.refs,
 		    19 * of(MT_MMU_NESTED, false, true)->stats.tlb_misses);
-	MT_CHECK(of(MT_MMU_NESTED, false, false)->stats.tlb_misses > 30000);
-	MT_CHECK(of(MT_MMU_NESTED, true, true)->stats.tlb_misses < 300);
+	MT_CHECK(of(MT_MMU_NESTED, false, false)->stats.tlb_misses > 60000);
+	MT_CHECK(of(MT_MMU_NESTED, true, true)->stats.tlb_misses < 4000);
 }
 
 MT_TEST("walk caches take away most of nested paging's loss, as published")
 {
 	double without, with;
 
-	run(TRACE("shuf"), false);
+	run(TRACE("grep"), false);
 	without = time_of(MT_MMU_NESTED, false, false) - 1;
-	run(TRACE("shuf"), true);
+	run(TRACE("grep"), true);
 	with = time_of(MT_MMU_NESTED, false, false) - 1;
-	MT_CHECK(with > 0.01 && with < without * 0.6);
+	MT_CHECK(with > 0.25 && with < without * 0.5);
+	MT_CHECK(time_of(MT_MMU_NESTED, true, true) < 0.95);
 }
 
 MT_TEST("on a program that makes processes shadow paging loses, and nested paging does not")

@@ -97,6 +97,20 @@ field_most() {
 	[ "$value" != null ] && [ "$value" -le "$3" ]
 }
 
+# Files that shared frames are in, as the daemon has them open.
+frames_files() {
+	local link
+	for link in "/proc/$daemon_pid/fd/"*; do
+		case "$(readlink "$link")" in *memtide-frames*) echo "$link" ;; esac
+	done
+}
+
+# frames_outside_kib FILE...: memory behind frames, from the kernel. A file may be open more than once.
+frames_outside_kib() {
+	[ $# = 0 ] && echo 0 && return
+	stat -Lc '%i %b' "$@" | sort -u | awk '{ sum += $2 / 2 } END { print sum + 0 }'
+}
+
 # guest_start NAME COMMAND [boot.sh OPTION...]: in the background; the command's status is boot.sh's.
 guest_start() {
 	local name=$1 command=$2

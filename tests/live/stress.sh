@@ -85,7 +85,7 @@ anonymous_kib() {
 measure() {
 	local sum samples=0 max=0 base=$baseline_kib
 	while [ -e "$work/measuring" ]; do
-		sum=$(($(anonymous_kib "$@") - base))
+		sum=$(($(anonymous_kib "$@") + $(frames_outside_kib "${frames[@]}") - base))
 		samples=$((samples + 1))
 		[ "$sum" -le "$max" ] || max=$sum
 		printf '%d %d\n' "$samples" "$max" >"$work/measured.new"
@@ -100,6 +100,8 @@ start_measuring() {
 	for name in "${names[@]}"; do
 		files+=("/proc/$(field "$name" .pid)/smaps")
 	done
+	mapfile -t frames < <(frames_files)
+	[ ${#frames[@]} -gt 0 ] || fail "the daemon has no file of frames"
 	baseline_kib=
 	for _ in 1 2 3 4 5 6 7 8; do
 		claimed=$(memtide list --json | jq '[.vms[].held] | add')

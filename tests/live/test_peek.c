@@ -144,6 +144,145 @@ MT_TEST_LIMIT("pages of every state are read as they are, and stay where they ar
 	live_stop(&d);
 }
 
+/* The frame of page @number; -1: it is in none now. */
+static int64_t frame_of(uint32_t number)
+{
+	json_object *answer =
+		live_ask(&d, "{\"cmd\":\"peek\",\"vm\":\"v\",\"addr\":%" PRIu64 ",\"bytes\":1}",
+			 (uint64_t)(uintptr_t)memory + (uint64_t)number * PAGE);
+	bool shared = json_object_get_int64(json_object_object_get(answer, "state")) == SHARED;
+	int64_t frame = json_object_get_int64(json_object_object_get(answer, "place"));
+
+	json_object_put(answer);
+	return shared ? frame : -1;
+}
+
+/* Pages that the monitor says are in @frame, all asked for; each must hold what the others do. */
+static unsigned int pages_in(int64_t frame)
+{
+	unsigned int found = 0;
+	uint64_t from = 0;
+
+	do {
+		json_object *answer =
+			live_ask(&d,
+				 "{\"cmd\":\"frame_pages\",\"vm\":\"v\",\"frame\":%" PRId64
+				 ",\"from\":%" PRIu64 "}",
+				 frame, from);
+		const char *data = json_object_get_string(json_object_object_get(answer, "data"));
+
+		MT_CHECK(strlen(data) % 16 == 0 && strlen(data) <= 1024);
+		for (size_t i = 0; i < strlen(data); i += 16, found++) {
+			uint64_t addr = 0;
+
+			for (unsigned int k = 0; k < 8; k++)
+				addr |= (uint64_t)hex_byte(data + i + 2 * k) << (8 * k);
+			MT_CHECK(addr >= (uint64_t)(uintptr_t)memory);
+			addr = (addr - (uint64_t)(uintptr_t)memory) / PAGE;
+			MT_CHECK(addr < PAGES && addr % 16 == 4);
+		}
+		from = (uint64_t)json_object_get_int64(json_object_object_get(answer, "place"));
+		json_object_put(answer);
+	} while (from);
+	return found;
+}
+
+/* What the daemon counts, by its answer. */
+static int64_t users_of(int64_t frame)
+{
+	json_object *answer =
+		live_ask(&d, "{\"cmd\":\"sharers\",\"vm\":\"v\",\"frame\":%" PRId64 "}", frame);
+	json_object *list = json_object_object_get(answer, "sharers");
+	int64_t pages = 0;
+
+	if (json_object_array_length(list) == 1)
+		pages = json_object_get_int64(
+			json_object_object_get(json_object_array_get_idx(list, 0), "pages"));
+	json_object_put(answer);
+	return pages;
+}
+
+/* "memtide translate" tells the same. */
+static void translate_tells(uint32_t number, int64_t frame)
+{
+	char gpa[32], text[8192] = "", want[64];
+	const char *argv[] = {
+		getenv("MEMTIDE_EXE"), "--socket", d.socket, "translate", "v", "--gpa", gpa, NULL};
+
+	snprintf(gpa, sizeof(gpa), "%x", number * PAGE);
+	MT_CHECK_EQ(live_call(argv, text, sizeof(text)), 0);
+	snprintf(want, sizeof(want), "shared, frame %lld of its share group", (long long)frame);
+	if (!strstr(text, want) || !strstr(text, " pages of v: GPA 0x"))
+		MT_FAIL("%s", text);
+	printf("# %s", strchr(text, '\n') + 1);
+}
+
+MT_TEST_LIMIT("the pages that share a frame are found, all of them, and named", 100)
+{
+	uint32_t number = 4;
+	int64_t frame = -1, users;
+	bool agreed = false;
+
+	live_start(&d, "256M");
+	start();
+	live_set(&d, "v", "target_max", "12M");
+	MT_CHECK(live_wait_at_least(&d, "v", "sharedFrames", 200 * 4, 40));
+	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024, 20));
+	for (; number < PAGES && frame < 0; number += frame < 0 ? 16 : 0)
+		frame = frame_of(number);
+	MT_CHECK(frame >= 0);
+	/* Pages come and go; the daemon hears of it a moment later. */
+	for (unsigned int i = 0; i < 100 && !agreed; i++) {
+		users = users_of(frame);
+		agreed = users > 100 && pages_in(frame) == users;
+		if (!agreed)
+			live_sleep(0.1);
+	}
+	MT_CHECK(agreed);
+	printf("# frame %lld has %lld users\n", (long long)frame, (long long)users);
+	MT_CHECK_EQ(pages_in(frame + 1000000), 0);
+	translate_tells(number, frame);
+	live_check(&d, "v");
+	live_stop(&d);
+}
+
+/* Words of 64 pages from page @number on, against what they must hold. */
+static void words(uint32_t number, uint32_t offset)
+{
+	json_object *answer =
+		live_ask(&d, "{\"cmd\":\"words\",\"vm\":\"v\",\"addr\":%" PRIu64 ",\"pages\":64}",
+			 (uint64_t)(uintptr_t)memory + (uint64_t)number * PAGE + offset);
+	const char *data = json_object_get_string(json_object_object_get(answer, "data"));
+	uint32_t expected = PAGES - number < 64 ? PAGES - number : 64;
+	uint8_t page[PAGE];
+
+	MT_CHECK_EQ(strlen(data), expected * 16);
+	for (uint32_t i = 0; i < expected; i++) {
+		content(number + i, page);
+		for (unsigned int k = 0; k < 8; k++)
+			if (hex_byte(data + 16 * i + 2 * k) != page[offset + k])
+				MT_FAIL("word at %u of page %u is wrong", offset, number + i);
+	}
+	json_object_put(answer);
+}
+
+MT_TEST_LIMIT("words of many pages at once are what each page holds, wherever it is", 100)
+{
+	unsigned int counts[STATES];
+
+	live_start(&d, "256M");
+	start();
+	live_set(&d, "v", "target_max", "12M");
+	MT_CHECK(live_wait_at_least(&d, "v", "swapped", 1024, 20));
+	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024, 20));
+	census(counts);
+	MT_CHECK(counts[ZERO] && counts[SHARED] && counts[ZIPPED] && counts[SWAPPED]);
+	for (uint32_t i = 0; i < PAGES; i += 251)
+		words(i, i % 512 * 8);
+	words(PAGES - 1, 4088);
+	live_stop(&d);
+}
+
 /* A refusal, with its code. */
 static void refused(const char *what, const char *code, int64_t addr, int count)
 {
@@ -170,6 +309,9 @@ MT_TEST("addresses outside of the guest and senseless sizes are refused")
 	refused("peek", "EINVAL", -1, 8);
 	refused("states", "EFAULT", at + PAGES * (int64_t)PAGE, 8);
 	refused("states", "EINVAL", at, 100000);
+	refused("words", "EFAULT", at + PAGES * (int64_t)PAGE, 8);
+	refused("words", "EFAULT", at + 4, 8);
+	refused("words", "EINVAL", at, 513);
 	live_stop(&d);
 }
 

@@ -71,6 +71,74 @@ static void pair_squeeze(const struct live_daemon *d, const char *target)
 	live_set(d, "b", "target_max", target);
 }
 
+/* A tool's output, to be put. */
+static json_object *tool(const struct live_daemon *d, const char *verb, const char *vm,
+			 const char *option, const char *value)
+{
+	static char text[4 << 20];
+	const char *argv[] = {getenv("MEMTIDE_EXE"),
+			      "--socket",
+			      d->socket,
+			      verb,
+			      vm,
+			      "--json",
+			      option,
+			      value,
+			      NULL};
+	json_object *answer;
+
+	if (live_call(argv, text, sizeof(text)))
+		MT_FAIL("%s: %.300s", verb, text);
+	answer = json_tokener_parse(text);
+	MT_CHECK(answer);
+	return answer;
+}
+
+/* Is VM b, and a page of it, among the sharers of a's page at @gpa? */
+static bool shared_with_b(const struct live_daemon *d, uint64_t gpa)
+{
+	char text[32];
+	json_object *page, *sharers;
+	bool found = false;
+
+	snprintf(text, sizeof(text), "%llx", (unsigned long long)gpa);
+	page = tool(d, "translate", "a", "--gpa", text);
+	sharers = json_object_object_get(page, "sharers");
+	for (size_t i = 0; sharers && i < json_object_array_length(sharers); i++) {
+		json_object *one = json_object_array_get_idx(sharers, i);
+		json_object *at = json_object_object_get(one, "at");
+		const char *vm = json_object_get_string(json_object_object_get(one, "vm"));
+
+		MT_CHECK(!strcmp(vm, "a") || !strcmp(vm, "b"));
+		if (!strcmp(vm, "b") && at && json_object_array_length(at)) {
+			json_object *place = json_object_array_get_idx(at, 0);
+
+			MT_CHECK(json_object_object_get(place, "gpa"));
+			found = true;
+		}
+	}
+	json_object_put(page);
+	return found;
+}
+
+/* "memtide translate" of a's shared pages names b, too. */
+static void sharers_named(const struct live_daemon *d)
+{
+	json_object *map = tool(d, "pagemap", "a", NULL, NULL);
+	json_object *runs = json_object_object_get(map, "runs");
+	bool found = false;
+
+	for (size_t i = 0; !found && i < json_object_array_length(runs); i++) {
+		json_object *run = json_object_array_get_idx(runs, i);
+		int64_t first = json_object_get_int64(json_object_object_get(run, "firstPage"));
+
+		if (!strcmp(json_object_get_string(json_object_object_get(run, "state")), "shared"))
+			found = shared_with_b(d, (uint64_t)first * 4096);
+	}
+	json_object_put(map);
+	MT_CHECK(found);
+}
+
 MT_TEST("two VMs of a group share equal pages that are about to be compressed")
 {
 	struct live_daemon d;
@@ -86,6 +154,7 @@ MT_TEST("two VMs of a group share equal pages that are about to be compressed")
 	printf("# shared %lld and %lld KiB in %lld KiB of frames\n", (long long)shared(&d, "a"),
 	       (long long)shared(&d, "b"), (long long)live_field(&d, NULL, "sharedcommon"));
 	MT_CHECK(live_field(&d, NULL, "sharedcommon") > 0);
+	sharers_named(&d);
 	live_check(&d, "a");
 	live_check(&d, "b");
 	live_vm_end(&a);

@@ -5,7 +5,8 @@
 #
 # Why: translation must be right for real page tables, wherever the tables are. How: a guest is squeezed so that most of
 # its memory, its page tables too, is compressed or swapped; translate_check asks QEMU and memtide about the
-# same addresses while the guest is stopped.
+# same addresses while the guest is stopped. Then a guest with five levels of tables, page-table isolation and memory
+# that is plugged in while it runs, and one with memory above 4 GiB. ONLY=words runs the tests whose names hold them.
 
 set -u
 
@@ -66,13 +67,104 @@ refuses_nonsense() {
 	[ $? = 2 ]
 }
 
-# test SENTENCE FUNCTION...
+# The guest takes most of its memory only once it has more than it began with.
+plug_command='until awk "/MemTotal/ { exit !(\$2 > 350000) }" /proc/meminfo; do sleep 0.2; done; echo plugged
+guestmem --size 300M --work 120 --rounds 1'
+
+plug_in() {
+	qmp_open five >/dev/null &&
+		qmp '{"execute":"object-add","arguments":{"qom-type":"memory-backend-ram","id":"more","size":268435456}}' &&
+		qmp '{"execute":"device_add","arguments":{"driver":"pc-dimm","id":"dimm","memdev":"more"}}'
+}
+
+# largest NAME: KiB that the largest process maps.
+largest_is_above() {
+	[ "$(memtide pagemap "$1" --qmp "$work/b.qmp" --by-process --json |
+		jq '[.processes[] | .active + .idle + .shared + .zero + .zipped + .swapped + .released + .untouched] | max')" -gt "$2" ]
+}
+
+plugged_and_deep() {
+	local text
+	daemon_start 1G && qmp_pipes five || return 1
+	GUEST_LIMIT=200 guest_start five "echo settled; $plug_command" --mem 256M,slots=2,maxmem=1G --append pti=on \
+		--qmp "$work/a.qmp" -- -qmp "unix:$work/b.qmp,server=on,wait=off" -qmp "pipe:$work/five.qmp" \
+		-cpu max,+la57 -kernel "$top/build-guest/bzImage"
+	guest_managed five && guest_says five settled && plug_in >/dev/null && guest_says five plugged ||
+		{ guest_show five; return 1; }
+	wait_until 60 largest_is_above five 250000 || { guest_show five; return 1; }
+	text=$(memtide translate five --gva ffffffff81000000 --qmp "$work/b.qmp")
+	grep -q '5 levels' <<<"$text" && grep -q 'PML5 entry at' <<<"$text" || { say "$text"; return 1; }
+	text=$(memtide translate five --gpa 100000000 --qmp "$work/b.qmp")
+	grep -q 'host address\|untouched\|zeros' <<<"$text" || { say "$text"; return 1; }
+	text=$(memtide translate five --gpa 110000000 --qmp "$work/b.qmp")
+	grep -q 'no memory of the guest' <<<"$text" || { say "$text"; return 1; }
+	"$TRANSLATE_CHECK" "$work/a.qmp" "$socket" five "$work/b.qmp" 4000 && guest_check five
+}
+
+# Each process once, with both its roots.
+isolated() {
+	local json
+	json=$(memtide pagemap five --qmp "$work/b.qmp" --by-process --json) || return 1
+	say "$(jq -c '[.processes[] | {cr3, userCr3, tables}]' <<<"$json"), regions: $(jq -c .regions <<<"$json")"
+	jq -e '(.processes | length) >= 2 and all(.processes[]; .userCr3 != null) and
+		([.processes[] | .cr3, .userCr3] | length == (unique | length))' <<<"$json" >/dev/null &&
+		jq -e '(.regions | length) == 2 and ([.runs[].pages] | add) == 131072' <<<"$json" >/dev/null
+}
+
+# 3.5 GiB of a PC: 3 GiB below the hole, the rest from 4 GiB on.
+beyond_the_hole() {
+	local text
+	[ "$(df --output=avail -k "$work" | tail -n 1)" -gt 5000000 ] || { say "no disk for its swap file"; return 77; }
+	daemon_start 2G || return 1
+	GUEST_LIMIT=200 guest_start large "echo settled; guestmem --size 400M --work 120 --rounds 1" --mem 3584M --machine pc \
+		--qmp "$work/a.qmp" -- -qmp "unix:$work/b.qmp,server=on,wait=off"
+	guest_managed large && guest_says large settled || { guest_show large; return 1; }
+	"$TRANSLATE_CHECK" "$work/a.qmp" "$socket" large "$work/b.qmp" 4000 || return 1
+	text=$(memtide translate large --gpa c0000000 --qmp "$work/b.qmp")
+	grep -q 'no memory of the guest' <<<"$text" || { say "$text"; return 1; }
+	[ "$(memtide translate large --gpa 100000000 --qmp "$work/b.qmp" --json | jq .hostAddress)" = \
+		"$(memtide translate large --gpa 100000000 --below-4g 3G --json | jq .hostAddress)" ] || return 1
+	wait_until 60 largest_is_above large 400000 && guest_check large
+}
+
+# tables NAME PAE PAGING: a guest with tables of this kind, known in advance (tables32.S).
+tables() {
+	local text
+	"${CC:-cc}" -m32 -c -DPAE="$2" -o "$work/$1.o" "$here/tables32.S" 2>/dev/null &&
+		ld -m elf_i386 -Ttext=0x100000 -o "$work/$1.elf" "$work/$1.o" || { say "no assembler for 32 bits"; return 77; }
+	daemon_answers || daemon_start 1G || return 1
+	rm -f "$work/a.qmp" "$work/b.qmp"
+	"$MEMTIDE_EXE" --socket "$socket" run --name "$1" -- qemu-system-x86_64 -accel tcg -m 64M -nodefaults -display none \
+		-no-reboot -kernel "$work/$1.elf" -qmp "unix:$work/a.qmp,server=on,wait=off" \
+		-qmp "unix:$work/b.qmp,server=on,wait=off" >"$work/$1.log" 2>&1 &
+	guest_pid[$1]=$!
+	guest_managed "$1" || return 1
+	wait_until 20 eval "memtide translate $1 --gva 400000 --qmp $work/b.qmp 2>&1 | grep -q '$3'" || { guest_show "$1"; return 1; }
+	text=$(memtide translate "$1" --gva 401008 --qmp "$work/b.qmp")
+	say "${text//$'\n'/$'\n# '}"
+	"$TRANSLATE_CHECK" "$work/a.qmp" "$socket" "$1" "$work/b.qmp" 1000 && guest_check "$1"
+}
+
+# test_that SENTENCE FUNCTION...
 number=0
 test_that() {
-	local sentence=$1
+	local sentence=$1 status=0 begin=$SECONDS
 	shift
 	number=$((number + 1))
-	if "$@"; then echo "ok $number - $sentence"; else echo "not ok $number - $sentence"; fi
+	[ -z "${ONLY:-}" ] || [[ $sentence == *"$ONLY"* ]] || { echo "ok $number - $sentence # SKIP"; return; }
+	"$@" || status=$?
+	case "$status" in
+	0) echo "ok $number - $sentence" ;;
+	77) echo "ok $number - $sentence # SKIP" ;;
+	*) echo "not ok $number - $sentence" ;;
+	esac
+	say "took $((SECONDS - begin)) s"
+}
+
+# What comes next has another guest.
+next_guest() {
+	guests_end
+	guest_pid=()
 }
 
 if ! guests_possible; then
@@ -83,4 +175,13 @@ test_that "10,500 addresses translate as QEMU says, with pages in every state" s
 test_that "each step of a translation is shown, as text and as JSON" shows_every_step
 test_that "the map of a VM adds up, and shows its processes" maps_the_vm
 test_that "addresses and tables that are none get a clear answer" refuses_nonsense
+next_guest
+test_that "five levels and hot-plugged memory translate as QEMU says" plugged_and_deep
+test_that "a process with two roots, five levels deep, is one process" isolated
+next_guest
+test_that "memory above 4 GiB translates as QEMU says" beyond_the_hole
+next_guest
+test_that "tables of 32-bit paging translate as QEMU says" tables short 0 '2 levels'
+next_guest
+test_that "PAE tables translate as QEMU says" tables pae 1 '3 levels'
 echo "1..$number"

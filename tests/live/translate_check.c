@@ -94,7 +94,7 @@ static void pick(void)
 {
 	json_object *answer = human("info tlb");
 	const char *text = text_of(answer), *line;
-	uint64_t lines = 0, random = 12345, number = 0;
+	uint64_t lines = 0, random = 12345, number = 0, highest = 0;
 
 	for (line = text; (line = strchr(line, '\n')); line++)
 		lines++;
@@ -108,6 +108,7 @@ static void pick(void)
 			     k < (number + 1) * count / lines && k < count; k++) {
 				random = random * 6364136223846793005ULL + 1;
 				addresses[k].gva = gva | (random >> 40 & 0xff8);
+				highest = gva > highest ? gva : highest;
 			}
 		number++;
 		if (!strchr(line, '\n'))
@@ -116,7 +117,11 @@ static void pick(void)
 	json_object_put(answer);
 	for (unsigned int i = 0; i < UNMAPPED; i++) {
 		random = random * 6364136223846793005ULL + 1;
-		addresses[count + i].gva = random & (i % 2 ? 0x7ffffffff000ULL : ~7ULL);
+		/* A 32-bit guest: QEMU would leave off what is beyond its addresses. */
+		if (highest >> 32)
+			addresses[count + i].gva = random & (i % 2 ? 0x7ffffffff000ULL : ~7ULL);
+		else
+			addresses[count + i].gva = random >> 32;
 	}
 	count += UNMAPPED;
 }

@@ -282,6 +282,10 @@ MT_TEST("PAE tables translate, with 2 MiB pages, NX, and top entries without rig
 	put(0x1020, 3, 0x2000 | MT_PTE_P | MT_PTE_RW); /* reserved there */
 	MT_CHECK_EQ(walk_at(&regs, 0xc0205678, 0).error_code, 9);
 	MT_CHECK_EQ(walk_at(&regs, 0x100000000, 0).end, MT_WALK_NONCANONICAL);
+	/* who only looks sees what the processor does, which has loaded the entry before */
+	walk = walk_at(&regs, 0xc0205678, MT_ACCESS_LOOK);
+	MT_CHECK_EQ(walk.end, MT_WALK_OK);
+	MT_CHECK_EQ(walk.gpa.a, 0x7678);
 }
 
 MT_TEST("32-bit tables translate, with 4 MiB pages above 4 GiB, and keep their neighbours")

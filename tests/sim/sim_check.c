@@ -17,8 +17,12 @@ void sim_check_step(void)
 	const struct mt_page_map *map = &pager->map;
 	uint64_t mapped = 0, counted = 0;
 
-	for (uint32_t i = 0; i < SIM_REGIONS; i++)
-		mapped += sim.region[i].pages;
+	for (uint32_t i = 0; i < SIM_REGIONS; i++) {
+		if (mt_region_of_addr(&pager->regions, (uintptr_t)sim.region[i].base))
+			mapped += sim.region[i].pages;
+		else if (sim.region[i].pages && !sim.quiet)
+			SIM_FAIL("region %u is not known", i);
+	}
 	for (uint32_t i = 0; i < MT_PAGE_STATES; i++)
 		counted += map->pages[i];
 	if (mapped != counted)
@@ -52,7 +56,7 @@ void sim_check_counts(void)
 
 	if (mt_audit(pager, &pages, text, sizeof(text)))
 		SIM_FAIL("audit: %s", text);
-	for (uint32_t i = 0; i < SIM_STAGING; i++)
+	for (uint32_t i = 0; i < sim.staging_slots; i++)
 		if (sim.staged[i] != mt_slots_is_used(pager->staging.slots, MT_SLOT(i)))
 			SIM_FAIL("staging slot %u is %s", i,
 				 sim.staged[i] ? "full but free" : "empty but taken");
@@ -155,6 +159,7 @@ void sim_check_contents(void)
 {
 	sim.checks++;
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
-		for (uint32_t page = 0; page < sim.region[i].pages; page++)
+		for (uint32_t page = 0; !sim.region[i].leaving && page < sim.region[i].pages;
+		     page++)
 			check_page(&sim.region[i], page);
 }

@@ -5,19 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 int __real_madvise(void *addr, size_t bytes, int advice);
 int __wrap_madvise(void *addr, size_t bytes, int advice);
 int __wrap_sched_yield(void);
-
-/* The discarding thread of the VMM. */
-static struct {
-	ucontext_t self, back;
-	uint8_t stack[256 << 10];
-	bool active, inside;
-} discarder;
 
 static uint8_t *page_addr(uint32_t region, uint32_t page)
 {
@@ -76,13 +68,14 @@ static void start_touch(struct sim_thread *thread)
 {
 	struct sim_region *region;
 
-	if (thread->walk && thread->page + 1 < sim.region[thread->region].pages) {
+	if (thread->walk && thread->page + 1 < sim.region[thread->region].pages &&
+	    !sim.region[thread->region].leaving) {
 		thread->walk--;
 		thread->page++;
 	} else {
 		thread->region = sim_below(SIM_REGIONS);
 		region = &sim.region[thread->region];
-		if (!region->pages)
+		if (!region->pages || region->leaving)
 			return;
 		/* Half of the touches go to a small part, so that some pages are hot. */
 		thread->page =
@@ -169,14 +162,14 @@ void sim_guest_forget(uint32_t region)
 
 static void maybe_switch(uint32_t permille)
 {
-	if (discarder.inside && sim_chance(permille))
-		swapcontext(&discarder.self, &discarder.back);
+	if (sim.discarder.inside && sim_chance(permille))
+		swapcontext(&sim.discarder.self, &sim.discarder.back);
 }
 
 int __wrap_sched_yield(void)
 {
-	if (discarder.inside)
-		swapcontext(&discarder.self, &discarder.back);
+	if (sim.discarder.inside)
+		swapcontext(&sim.discarder.self, &sim.discarder.back);
 	return 0;
 }
 
@@ -211,19 +204,19 @@ static void discard_main(void)
 			in->model[i] = 0;
 	}
 	sim.flux_pages = 0;
-	discarder.active = false;
-	discarder.inside = false;
-	setcontext(&discarder.back);
+	sim.discarder.active = false;
+	sim.discarder.inside = false;
+	setcontext(&sim.discarder.back);
 }
 
 void sim_discard_resume(void)
 {
 	/* It is called from within what the discarder itself makes happen, too. */
-	if (discarder.inside || !discarder.active)
+	if (sim.discarder.inside || !sim.discarder.active)
 		return;
-	discarder.inside = true;
-	swapcontext(&discarder.back, &discarder.self);
-	discarder.inside = false;
+	sim.discarder.inside = true;
+	swapcontext(&sim.discarder.back, &sim.discarder.self);
+	sim.discarder.inside = false;
 }
 
 void sim_discard_begin(uint32_t region, uint32_t first, uint32_t pages)
@@ -233,12 +226,12 @@ void sim_discard_begin(uint32_t region, uint32_t first, uint32_t pages)
 	sim.flux_pages = pages;
 	sim.unmap_failures = 0;
 	sim.discards++;
-	getcontext(&discarder.self);
-	discarder.self.uc_stack.ss_sp = discarder.stack;
-	discarder.self.uc_stack.ss_size = sizeof(discarder.stack);
-	discarder.self.uc_link = NULL;
-	makecontext(&discarder.self, discard_main, 0);
-	discarder.active = true;
+	getcontext(&sim.discarder.self);
+	sim.discarder.self.uc_stack.ss_sp = sim.discarder.stack;
+	sim.discarder.self.uc_stack.ss_size = sizeof(sim.discarder.stack);
+	sim.discarder.self.uc_link = NULL;
+	makecontext(&sim.discarder.self, discard_main, 0);
+	sim.discarder.active = true;
 	sim_discard_resume();
 }
 
@@ -246,7 +239,7 @@ void sim_discard_somewhere(void)
 {
 	uint32_t i = sim_below(SIM_REGIONS), first, pages;
 
-	if (!sim.region[i].pages || discarder.active)
+	if (!sim.region[i].pages || sim.region[i].leaving || sim.discarder.active || sim.quiet)
 		return;
 	first = sim_below(sim.region[i].pages);
 	pages = 1 + sim_below(sim_chance(900) ? 8 : 700);
@@ -255,5 +248,5 @@ void sim_discard_somewhere(void)
 
 bool sim_discard_active(void)
 {
-	return discarder.active;
+	return sim.discarder.active;
 }

@@ -8,7 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct sim sim;
+static struct sim_state sim_only;
+struct sim_state *sim_now = &sim_only;
 
 int __real_madvise(void *addr, size_t bytes, int advice);
 
@@ -93,7 +94,8 @@ static bool is_staging(const void *addr, uint32_t *ret_slot)
 	uint64_t offset = (uintptr_t)addr - (uintptr_t)sim.staging;
 
 	*ret_slot = (uint32_t)(offset >> MT_PAGE_SHIFT);
-	return (uintptr_t)addr >= (uintptr_t)sim.staging && offset >> MT_PAGE_SHIFT < SIM_STAGING;
+	return (uintptr_t)addr >= (uintptr_t)sim.staging &&
+	       offset >> MT_PAGE_SHIFT < sim.staging_slots;
 }
 
 bool sim_in_flux(uint32_t region, uint32_t page)
@@ -279,7 +281,7 @@ static enum mt_mem_outcome sim_unmap_frames(void *ctx, void *to, uint32_t pages)
 	others_run();
 	if (!region || page + pages > region->pages)
 		SIM_FAIL("frames are unmapped outside of guest memory");
-	if (!sim.calm && sim_chance(sim.config.trouble_permille)) {
+	if (!sim.calm && !region->leaving && sim_chance(sim.config.trouble_permille)) {
 		for (uint32_t i = page; i < page + pages; i++)
 			sim.unmap_failures += sim_in_flux((uint32_t)(region - sim.region), i);
 		return MT_MEM_FAILED;
@@ -353,7 +355,7 @@ static int sim_read_faults(void *ctx, struct mt_fault *faults, uint32_t max)
 	return (int)count;
 }
 
-void sim_mem_init(void)
+void sim_mem_areas(void)
 {
 	uint64_t bytes = (uint64_t)SIM_REGION_PAGES << MT_PAGE_SHIFT;
 	uint8_t *area = mmap(NULL, (SIM_REGIONS + 2) * bytes, PROT_READ | PROT_WRITE,
@@ -365,14 +367,19 @@ void sim_mem_init(void)
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
 		sim.region[i].base = area + i * bytes;
 	sim.staging = area + SIM_REGIONS * bytes;
-	sim.pager->mem = (struct mt_mem_ops){.copy = sim_copy,
-					     .move = sim_move,
-					     .map_frames = sim_map_frames,
-					     .unmap_frames = sim_unmap_frames,
-					     .wake = sim_wake,
-					     .drop = sim_drop,
-					     .present = sim_present,
-					     .large = sim_large,
-					     .place = sim_place,
-					     .read_faults = sim_read_faults};
+	sim.staging_slots = SIM_STAGING;
+}
+
+void sim_mem_ops(struct mt_mem_ops *ret_ops)
+{
+	*ret_ops = (struct mt_mem_ops){.copy = sim_copy,
+				       .move = sim_move,
+				       .map_frames = sim_map_frames,
+				       .unmap_frames = sim_unmap_frames,
+				       .wake = sim_wake,
+				       .drop = sim_drop,
+				       .present = sim_present,
+				       .large = sim_large,
+				       .place = sim_place,
+				       .read_faults = sim_read_faults};
 }

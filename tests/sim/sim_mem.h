@@ -14,6 +14,8 @@
 #include "common/fake_swap_io.h"
 #include "sim/sim_vm.h"
 
+#include <ucontext.h>
+
 /* A number stands for a page's content: 0 is all zeros; the remainder says how well it shrinks. */
 struct sim_region {
 	uint8_t *base;
@@ -21,6 +23,7 @@ struct sim_region {
 	mt_gpn_t first;
 	uint32_t split; /* the kernel has a mapping's end here, if not 0 */
 	bool locked;    /* pages can be neither moved out nor in */
+	bool leaving;   /* the VMM is taking it away: nobody touches it any more */
 	bool present[SIM_REGION_PAGES];
 	bool pinned[SIM_REGION_PAGES];
 	uint32_t mapped[SIM_REGION_PAGES]; /* 1 + frame that is mapped there; 0: none */
@@ -37,12 +40,20 @@ struct sim_thread {
 	uint32_t walk;  /* pages it will go on to touch, one after the other */
 };
 
-struct sim {
+/* The discarding thread of the VMM, a coroutine. */
+struct sim_discarder {
+	ucontext_t self, back;
+	uint8_t stack[256 << 10];
+	bool active, inside;
+};
+
+struct sim_state {
 	struct sim_config config;
 	struct mt_pager *pager;
 	struct sim_region region[SIM_REGIONS];
 	uint8_t *staging;
-	bool staged[SIM_STAGING];
+	uint32_t staging_slots;
+	bool staged[SIM_STAGING_MAX];
 	struct sim_thread thread[SIM_THREADS];
 	struct mt_fault fault[4096]; /* queue */
 	uint32_t fault_head, fault_tail;
@@ -51,12 +62,16 @@ struct sim {
 	uint64_t damages;
 	bool in_step;                                 /* the pager is in a turn */
 	bool calm;                                    /* no trouble, nothing new */
+	bool quiet;                                   /* no discards: a region is on its way out */
 	uint32_t flux_region, flux_first, flux_pages; /* a discard under way */
 	uint64_t unmap_failures;                      /* of its pages */
 	uint64_t reads, discards, failed_seen, checks;
+	struct sim_discarder discarder;
 };
 
-extern struct sim sim;
+/* The VM whose threads run: there may be several (sim_host.h). */
+extern struct sim_state *sim_now;
+#define sim (*sim_now)
 
 #define SIM_FAIL(...)                                                                  \
 	do {                                                                           \
@@ -75,7 +90,8 @@ bool sim_chance(uint32_t permille);
 uint64_t sim_value(void);
 void sim_fill(uint8_t *page, uint64_t value);
 bool sim_is(const uint8_t *page, uint64_t value);
-void sim_mem_init(void);
+void sim_mem_areas(void);
+void sim_mem_ops(struct mt_mem_ops *ret_ops);
 struct sim_region *sim_region_of(const void *addr, uint32_t *ret_page);
 bool sim_in_flux(uint32_t region, uint32_t page);
 

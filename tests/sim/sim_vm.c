@@ -295,7 +295,8 @@ static void sim_start(const struct sim_config *config)
 	sim.clock_ns = 1000000000;
 	sim.pager = calloc(1, sizeof(*sim.pager));
 	MT_ASSERT(sim.pager);
-	sim_mem_init();
+	sim_mem_areas();
+	sim_mem_ops(&sim.pager->mem);
 	sim.pager->notify = sim_notify;
 	sim.pager->fault_fd = -1;
 	sim.pager->zip_arena_bytes = config->zip_blocks ? config->zip_blocks << 16 : 64 << 20;

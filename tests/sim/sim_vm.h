@@ -18,6 +18,7 @@
 #define SIM_REGIONS      3U
 #define SIM_REGION_PAGES 8192U /* address space of each; a region uses part of it */
 #define SIM_STAGING      288U
+#define SIM_STAGING_MAX  32768U
 #define SIM_THREADS      24U
 #define SIM_SWAP_SLOTS   8192U
 

@@ -126,14 +126,17 @@ rule() {
 
 rule "base includes only base" includes base 'base/'
 rule "wire includes only base and wire" includes wire '(base|wire)/'
+rule "qmp includes only base and qmp" includes qmp '(base|qmp)/'
 rule "policy includes only base and policy" includes policy '(base|policy)/'
 rule "mmu includes only base and mmu" includes mmu '(base|mmu)/'
 rule "lab includes only base, mmu and lab" includes lab '(base|mmu|lab)/'
 rule "monitor includes only base, wire and monitor; what puts the parts together also sys" monitor_includes
 rule "sys includes only base, sys and the interfaces that monitor declares" \
 	includes sys '(base|sys)/|monitor/(mem_ops|swap_io)\.h'
-rule "host includes nothing of monitor, preload and cli" includes host '(base|wire|policy|sys|host)/'
-rule "cli includes nothing of monitor, preload and host" includes cli '(base|wire|sys|sim|mmu|lab|cli)/'
+rule "host includes nothing of monitor, preload and cli" includes host '(base|wire|policy|sys|qmp|host)/'
+rule "cli includes nothing of monitor, preload and host" includes cli '(base|wire|sys|qmp|sim|mmu|lab|cli)/'
+rule "libvirt includes base, sys, qmp, libvirt, and of cli only the daemon's client" \
+	includes libvirt '(base|sys|qmp|libvirt)/|cli/client\.h'
 rule "sim includes only base, policy and sim" includes sim '(base|policy|sim)/'
 rule "preload includes nothing of host, policy and cli" includes preload '(base|wire|monitor|sys|preload|memtide)/'
 rule "policy makes no system calls and knows no clock and no threads" \

@@ -1,0 +1,245 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# test_libvirt.sh - a real guest that a real libvirtd runs, its balloon driven through libvirt: TAP.
+#
+# Why: libvirt starts QEMU in its own way - another user, a sandbox, no token, its own QMP - and answers in its own
+# time. How: everything runs in a mount namespace of its own, with libvirt's directories empty and users added, so
+# that nothing of this machine's libvirt is met or left behind. Skipped where libvirtd or the guest image is missing.
+
+set -u
+
+if [ -z "${MEMTIDE_LIBVIRT_PRIVATE:-}" ]; then
+	skip() { printf '1..0 # SKIP %s\n' "$*"; exit 0; }
+	[ -n "${MEMTIDE_LIBVIRT_EXE:-}" ] || skip "built without libvirt"
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	command -v libvirtd >/dev/null && command -v virsh >/dev/null || skip "needs libvirtd and virsh"
+	ls /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so >/dev/null 2>&1 || skip "needs libvirt's driver for QEMU"
+	unshare --mount --propagation private true 2>/dev/null || skip "needs mount namespaces"
+	MEMTIDE_LIBVIRT_PRIVATE=1 exec unshare --mount --propagation private "${BASH_SOURCE[0]}" "$@"
+fi
+
+# shellcheck source-path=SCRIPTDIR source=guests.sh
+. "$(dirname "${BASH_SOURCE[0]}")/guests.sh"
+
+uri=qemu:///system
+libvirtd_pid='' broker_pid=''
+
+libvirt_end() {
+	local name
+	if [ -n "$libvirtd_pid" ]; then
+		kill -CONT "$libvirtd_pid" 2>/dev/null
+		for name in $(timeout 20 virsh -q -c $uri list --name); do
+			timeout 20 virsh -q -c $uri destroy "$name" >/dev/null 2>&1
+		done
+		end_process "$libvirtd_pid"
+	fi
+	[ -z "$broker_pid" ] || end_process "$broker_pid"
+	libvirtd_pid='' broker_pid=''
+	guests_end
+}
+trap 'libvirt_end' EXIT
+trap 'exit 1' INT TERM HUP
+
+# add_lines FILE LINE...: users or groups, where they are missing, in a copy of the file.
+add_lines() {
+	local file=$1 copy line
+	copy=$work/$(basename "$1")
+	shift
+	cp "$file" "$copy"
+	for line; do
+		grep -q "^${line%%:*}:" "$copy" || echo "$line" >>"$copy"
+	done
+	mount --bind "$copy" "$file"
+}
+
+libvirt_answers() {
+	timeout 10 virsh -q -c $uri version >/dev/null 2>&1
+}
+
+# Memory and disks of the guest must be readable for the user that libvirt runs QEMU as; else that is root.
+qemu_user() {
+	if setpriv --reuid libvirt-qemu --regid libvirt-qemu --clear-groups \
+		test -r "$top/build-guest/rootfs.ext4" -a -r "$work/preload.so"; then
+		echo libvirt-qemu
+	else
+		echo root
+	fi
+}
+
+libvirt_start() {
+	local dir user
+	chmod 755 "$work"
+	for dir in /run/libvirt /var/lib/libvirt /etc/libvirt /var/cache/libvirt /var/log/libvirt; do
+		mkdir -p $dir && mount -t tmpfs tmpfs $dir || return 1
+	done
+	add_lines /etc/passwd "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin"
+	add_lines /etc/group "libvirt-qemu:x:64055:" "kvm:x:64056:" "memtide:x:64057:libvirt-qemu"
+	cp "$MEMTIDE_PRELOAD" "$work/preload.so" && chmod 755 "$work/preload.so" || return 1
+	# A device that its user can't open makes libvirt look QEMU over again and again, for a minute.
+	if [ -e /dev/kvm ]; then
+		mknod -m 666 /run/libvirt/kvm c 10 232 && mount --bind /run/libvirt/kvm /dev/kvm || return 1
+	fi
+	user=$(qemu_user)
+	say "QEMU runs as $user"
+	cat >/etc/libvirt/qemu.conf <<-END
+		user = "$user"
+		group = "$user"
+		dynamic_ownership = 0
+		remember_owner = 0
+		security_driver = "none"
+		cgroup_controllers = []
+		stdio_handler = "file"
+	END
+	echo 'auth_unix_rw = "none"' >/etc/libvirt/libvirtd.conf
+	libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid >"$work/libvirtd.log" 2>&1 &
+	libvirtd_pid=$!
+	wait_until 60 libvirt_answers || { say "libvirtd does not answer"; tail -n 5 "$work/libvirtd.log" | sed 's/^/#   /'; return 1; }
+}
+
+broker_start() {
+	"$MEMTIDE_LIBVIRT_EXE" --socket "$socket" >>"$work/broker.log" 2>&1 &
+	broker_pid=$!
+}
+
+# domain NAME MIB COMMAND: its XML, as in docs/ballooning.md.
+domain() {
+	local append
+	append=$("$boot" --accel tcg --print --run "$3" | grep -A1 '^-append$' | tail -n 1)
+	cat <<-END
+		<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+		  <name>$1</name>
+		  <memory unit='MiB'>$2</memory>
+		  <vcpu>1</vcpu>
+		  <os>
+		    <type arch='x86_64' machine='q35'>hvm</type>
+		    <kernel>$top/build-guest/vmlinux</kernel>
+		    <initrd>$top/build-guest/initrd.cpio.lz4</initrd>
+		    <cmdline>$append</cmdline>
+		  </os>
+		  <devices>
+		    <emulator>$(command -v qemu-system-x86_64)</emulator>
+		    <disk type='file' device='disk'>
+		      <driver name='qemu' type='raw'/>
+		      <source file='$top/build-guest/rootfs.ext4'/>
+		      <target dev='vda' bus='virtio'/>
+		      <readonly/>
+		      <serial>rootfs</serial>
+		    </disk>
+		    <serial type='file'><source path='/var/log/libvirt/$1.serial'/></serial>
+		    <memballoon model='virtio' autodeflate='on' freePageReporting='on'/>
+		  </devices>
+		  <qemu:commandline>
+		    <qemu:env name='LD_PRELOAD' value='$work/preload.so'/>
+		    <qemu:env name='MEMTIDE_SOCKET' value='$socket'/>
+		    <qemu:env name='MEMTIDE_VM'/>
+		  </qemu:commandline>
+		</domain>
+	END
+}
+
+# filled COUNT: so many times the guest has booted and filled its memory with the cache of its disk.
+filled() {
+	[ "$(grep -ac '^filled' /var/log/libvirt/g.serial 2>/dev/null)" -ge "$1" ]
+}
+
+event_count() {
+	memtide events 2>/dev/null | grep -c "$1"
+}
+
+balloon_is() {
+	wait_until "$1" field_is g .balloon "$2" && return 0
+	say "balloon is $(field g .balloon), not $2"
+	memtide events | tail -n 6 | sed 's/^/#   event: /'
+	tail -n 5 "$work/broker.log" | sed 's/^/#   /'
+	tail -n 5 /var/log/libvirt/qemu/g.log 2>/dev/null | cut -c1-300 | sed 's/^/#   /'
+	return 1
+}
+
+guest_runs() {
+	guests_possible || return 77
+	libvirt_start && daemon_start 2G && broker_start || return 1
+	domain g 512 "cat /dev/vda >/dev/null; echo filled; sleep 300" >"$work/g.xml"
+	timeout 120 virsh -q -c $uri create "$work/g.xml" 2>&1 | sed 's/^/# /'
+	wait_until 60 field_is g .state running && balloon_is 90 working || return 1
+	[ "$(field g .pid)" = "$(cat /run/libvirt/qemu/g.pid)" ] || return 1
+	wait_until 90 filled 1 && wait_until 10 field_least g .held $((350 * 1024)) || { say "it holds $(field g .held) KiB"; return 1; }
+	guest_check g
+}
+
+balloon_driven() {
+	local usable actual
+	memtide set g target_max=240M >/dev/null || return 1
+	wait_until 60 field_least g .vmmemctl $((250 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
+	actual=$(virsh -q -c $uri dommemstat g | awk '$1 == "actual" { print $2 }')
+	usable=$(virsh -q -c $uri dommemstat g | awk '$1 == "usable" { print $2 }')
+	say "balloon $(field g .vmmemctl) KiB; libvirt says: actual $actual, usable $usable KiB; memtide: $(field g .guest.usable) KiB"
+	[ "$actual" -le $((265 * 1024)) ] && [ "$usable" -gt 0 ] && guest_check g
+}
+
+hang_is_survived() {
+	local begin before
+	before=$(event_count 'QMP: no answer')
+	kill -STOP "$libvirtd_pid"
+	balloon_is 30 unreachable || return 1
+	begin=$(date +%s%N)
+	memtide host >/dev/null || return 1
+	say "libvirtd is stopped: memtide host took $((($(date +%s%N) - begin) / 1000000)) ms"
+	# Said a little later, as the VM might have ended.
+	wait_until 15 eval "[ \$(event_count 'QMP: no answer') -gt $before ]" || { say "no event"; return 1; }
+	field_least g .vmmemctl 1 || return 1
+	kill -CONT "$libvirtd_pid"
+	balloon_is 90 working && guest_check g
+}
+
+broker_dies() {
+	kill -9 "$broker_pid"
+	wait "$broker_pid" 2>/dev/null
+	balloon_is 30 unreachable || return 1
+	broker_start
+	balloon_is 60 working && field_least g .vmmemctl 1
+}
+
+guest_resets() {
+	local before
+	before=$(event_count 'the guest starts anew')
+	virsh -q -c $uri reset g || return 1
+	wait_until 30 eval "[ \$(event_count 'the guest starts anew') -gt $before ]" || { say "no event of it"; return 1; }
+	wait_until 90 filled 2 && balloon_is 60 working && guest_check g
+}
+
+domain_goes() {
+	local path
+	path=$(field g .qmp)
+	[ -S "$path" ] || return 1
+	virsh -q -c $uri destroy g || return 1
+	wait_until 10 field_is g .state null && wait_until 15 eval "[ ! -e '$path' ]"
+}
+
+# The tests are steps of one course: what went wrong once goes wrong in all that follow.
+broken=
+step() {
+	local status=0 begin=$SECONDS
+	tests_run=$((tests_run + 1))
+	[ -z "$broken" ] && { "$2" || status=$?; }
+	[ "$status" = 0 ] || broken=$status
+	case "$broken" in
+	'') printf 'ok %d - %s\n' "$tests_run" "$1" ;;
+	77) printf 'ok %d - %s # SKIP\n' "$tests_run" "$1" ;;
+	*)
+		printf 'not ok %d - %s\n' "$tests_run" "$1"
+		tests_failed=$((tests_failed + 1))
+		;;
+	esac
+	say "took $((SECONDS - begin)) s"
+}
+
+step "a VM that libvirt starts is managed, and known by the name that libvirt gave it" guest_runs
+step "its balloon is driven through libvirt, and its guest's numbers come from there" balloon_driven
+step "libvirt hangs: the daemon does not, one event tells, and later the balloon is driven again" hang_is_survived
+step "memtide-libvirt is killed and started again: the balloon is as it was" broker_dies
+step "a guest that libvirt restarts is let go, and driven again when its driver reports" guest_resets
+step "a domain that ends leaves nothing behind" domain_goes
+libvirt_end
+umount /etc/passwd /etc/group 2>/dev/null
+tap_end
