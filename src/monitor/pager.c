@@ -126,7 +126,7 @@ static bool pager_idle_work(void *ctx)
 {
 	struct mt_pager *pager = ctx;
 
-	return mt_nursery_fill(pager) || mt_mend_one(&pager->mends);
+	return mt_nursery_fill(pager) || mt_mend_one(&pager->mends) || mt_share_map_idle(pager);
 }
 
 int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)

@@ -302,6 +302,17 @@ void mt_sample_touch(struct mt_pager *pager, mt_gpn_t gpn, bool write)
 	page->written |= write;
 }
 
+bool mt_sample_watches(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	struct mt_sample *sample = &pager->sample;
+	const struct mt_sample_page *page;
+
+	if (!sample->watched || sample->phase == MT_SAMPLE_RETURNING)
+		return false;
+	page = sample_find(sample, gpn);
+	return page && page->watched && !page->touched;
+}
+
 void mt_sample_give_up(struct mt_pager *pager)
 {
 	struct mt_sample *sample = &pager->sample;

@@ -76,6 +76,9 @@ int mt_sample_step(struct mt_pager *pager);
 /** mt_sample_touch() - the guest has faulted on page @gpn */
 void mt_sample_touch(struct mt_pager *pager, mt_gpn_t gpn, bool write);
 
+/** mt_sample_watches() - is it waited for a touch of page @gpn? */
+bool mt_sample_watches(struct mt_pager *pager, mt_gpn_t gpn);
+
 /** mt_sample_give_up() - nothing else is left to take: reclaim may have the pages in staging */
 void mt_sample_give_up(struct mt_pager *pager);
 

@@ -181,6 +181,16 @@ static void share_page(struct mt_pager *pager, const struct mt_share_batch *batc
 	mt_count(pager, MT_C_SHARE_MADE, 1);
 }
 
+/* Pages that have just been shared, for a guest whose reads can't be told from writes. */
+static void share_map_batch(struct mt_pager *pager, const mt_gpn_t *gpn, uint32_t count)
+{
+	for (uint32_t i = 0; pager->share.map_at_once && i < count; i++)
+		if (mt_region_of_gpn(&pager->regions, gpn[i]) &&
+		    mt_page_state(&pager->map, gpn[i]) == MT_PAGE_SHARED &&
+		    !mt_page_mapped(&pager->map, gpn[i]) && !mt_share_map(pager, gpn[i]))
+			return;
+}
+
 static bool answer_is_frame(uint32_t answer)
 {
 	return answer < MT_FRAMES_MAX;
@@ -255,7 +265,8 @@ static bool share_take_answer(struct mt_pager *pager, struct mt_share_batch *bat
 static bool share_take_batch(struct mt_pager *pager, struct mt_share_batch *batch)
 {
 	struct mt_job *job = NULL;
-	uint32_t wanted = 0;
+	uint32_t wanted = 0, count = batch->count;
+	mt_gpn_t gpn[MT_JOB_PAGES];
 
 	if (batch->evict) {
 		job = mt_helper_job(&pager->helper, MT_JOB_IDLE);
@@ -266,7 +277,8 @@ static bool share_take_batch(struct mt_pager *pager, struct mt_share_batch *batc
 		job->kind = MT_JOB_ZIP;
 		job->evict = true;
 	}
-	for (uint32_t i = 0; i < batch->count; i++) {
+	memcpy(gpn, batch->gpn, sizeof(gpn));
+	for (uint32_t i = 0; i < count; i++) {
 		if (!share_take_answer(pager, batch, i, job))
 			continue;
 		batch->gpn[wanted] = batch->gpn[i];
@@ -282,6 +294,7 @@ static bool share_take_batch(struct mt_pager *pager, struct mt_share_batch *batc
 		mt_share_send(pager, batch, true);
 	else
 		atomic_store_explicit(&batch->phase, MT_SHARE_IDLE, memory_order_relaxed);
+	share_map_batch(pager, gpn, count);
 	return true;
 }
 
@@ -308,9 +321,10 @@ int mt_share_step(struct mt_pager *pager)
 
 		if (batch_phase(batch) == MT_SHARE_ASKED)
 			share_lose_patience(batch);
-		if (batch_phase(batch) == MT_SHARE_ANSWERED && batch->zipped)
+		if (batch_phase(batch) == MT_SHARE_ANSWERED && batch->zipped) {
 			mt_share_zipped_take(pager, batch);
-		else if (batch_phase(batch) == MT_SHARE_ANSWERED)
+			share_map_batch(pager, batch->gpn, batch->count);
+		} else if (batch_phase(batch) == MT_SHARE_ANSWERED)
 			share_take_batch(pager, batch);
 		waiting |= batch_phase(batch) != MT_SHARE_IDLE;
 	}

@@ -79,6 +79,11 @@ struct mt_share {
 	uint64_t mapped_pages;
 	uint64_t maps;
 	uint64_t maps_max;
+	bool map_at_once;   /* when pages are shared, not when they are read */
+	uint32_t uncounted; /* mappings taken away since all were counted */
+	_Atomic bool count_wanted;
+	_Atomic uint64_t maps_real; /* helper: mappings of the whole process */
+	uint64_t maps_real_max;
 	uint64_t maps_held_pages; /* kernel memory behind them, as far as it is counted as held */
 	enum mt_share_sync sync;
 	mt_gpn_t tell_next;
@@ -157,6 +162,8 @@ MT_MUST_CHECK bool mt_share_map(struct mt_pager *pager, mt_gpn_t gpn);
 
 /** mt_share_unmap() - take the mapped frames of up to @most pages from @gpn on away: SHARED still
  *
+ * And of more around them, where that is better for the kernel.
+ *
  * False if @gpn's is still there.
  */
 MT_MUST_CHECK bool mt_share_unmap(struct mt_pager *pager, mt_gpn_t gpn, uint32_t most);
@@ -164,12 +171,15 @@ MT_MUST_CHECK bool mt_share_unmap(struct mt_pager *pager, mt_gpn_t gpn, uint32_t
 /**
  * mt_share_unmap_range() - take the mapped frames in a range away that the guest gives up
  *
- * Whatever else is in the range may go with them. Frames that can't be taken away stay.
+ * Frames that can't be taken away stay.
  */
 void mt_share_unmap_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
 
 /** mt_share_forget_maps() - whatever was mapped in a range has been replaced by the VMM */
 void mt_share_forget_maps(struct mt_pager *pager, mt_gpn_t first, uint64_t pages);
+
+/** mt_share_map_idle() - helper thread: count all mappings if that is wanted. Return: was it? */
+bool mt_share_map_idle(struct mt_pager *pager);
 
 /** mt_share_count_maps() - count what the mappings cost the kernel, as far as there is room */
 void mt_share_count_maps(struct mt_pager *pager);
@@ -203,6 +213,7 @@ struct mt_share_tell {
 struct mt_share_begin {
 	const uint8_t *frames;
 	int frames_fd;
+	bool map_at_once;
 	bool refused;
 };
 

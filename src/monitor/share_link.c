@@ -8,6 +8,7 @@
  */
 #include "monitor/link.h"
 #include "monitor/pager.h"
+#include "sys/process.h"
 #include "sys/sock.h"
 
 #include <errno.h>
@@ -211,7 +212,9 @@ static bool share_same_file(int a, int b)
 static void share_start(struct mt_link *link, int fd)
 {
 	struct mt_pager *pager = link->pager;
-	struct mt_share_begin begin = {.frames = link->frames_map, .frames_fd = link->frames_fd};
+	struct mt_share_begin begin = {.frames = link->frames_map,
+				       .frames_fd = link->frames_fd,
+				       .map_at_once = mt_process_has_kvm()};
 	void *map;
 
 	if (share_same_file(link->frames_fd, fd)) {

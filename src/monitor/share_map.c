@@ -15,15 +15,28 @@
  * own, and the guest memory's in two parts. Pages side by side whose frames lie side by side share
  * one. Half of all there may be is ours; beyond that a page that is read is copied back, and a
  * write takes the rest of a mapping along rather than to leave two of it.
+ *
+ * An empty place between mapped frames is an island: the first page that comes there has nothing to
+ * be joined with, and the kernel never joins what has had pages apart. So what is taken away
+ * reaches to the nearer end of the mapped pages around it. Only where both ends are far is an
+ * island made, so there can't be many at a time.
+ *
+ * Where KVM runs the guest, faults of the guest come as writes even if it reads (the kernel gets
+ * the page for it by a worker, for writing). There frames are mapped as soon as pages are shared.
  */
 #include "monitor/pager.h"
+#include "sys/mapping.h"
 
 #include <stdio.h>
 
 /* Most pages mapped at once, before and from the page that was read on. */
 #define MAP_AROUND 16U
-/* Pages of a range unmapped at once. */
-#define MAP_RANGE 512U
+/* An end is far if it is more than this part of the guest away, or that many pages if that is more.
+ */
+#define MAP_FAR_PART  2048U
+#define MAP_FAR_PAGES 64U
+/* Mappings are counted when so many have been taken away since; and at most so often. */
+#define MAP_COUNT_EVERY 1024U
 /* Kernel memory for a mapping and the part of guest memory behind it. */
 #define MAP_BYTES 450U
 /* The kernel's own default, for when it does not say. */
@@ -39,6 +52,7 @@ void mt_share_map_init(struct mt_pager *pager)
 	if (file)
 		fclose(file);
 	pager->share.maps_max = most / 4;
+	pager->share.maps_real_max = most / 4 * 3;
 }
 
 /* Page @gpn by @offset, if it is in the same region; else none. */
@@ -90,7 +104,7 @@ static bool map_fits(struct mt_pager *pager, mt_gpn_t gpn, uint64_t place)
 {
 	return !mt_gpn_is_none(gpn) && mt_page_state(&pager->map, gpn) == MT_PAGE_SHARED &&
 	       !mt_page_mapped(&pager->map, gpn) && mt_page_place(&pager->map, gpn) == place &&
-	       mt_share_intact(pager, gpn);
+	       !mt_sample_watches(pager, gpn) && mt_share_intact(pager, gpn);
 }
 
 /* Pages around @gpn that are neighbours in their frames, too. Return: how many. */
@@ -114,6 +128,28 @@ static bool map_may(const struct mt_pager *pager)
 	return pager->mem.map_frames && !pager->leaving;
 }
 
+/* Has the process as many mappings as it should? Unlike ours, all of them are seldom counted. */
+static bool map_full(struct mt_pager *pager)
+{
+	struct mt_share *share = &pager->share;
+
+	if (share->maps < share->maps_max &&
+	    atomic_load_explicit(&share->maps_real, memory_order_relaxed) < share->maps_real_max)
+		return false;
+	mt_count(pager, MT_C_SHARE_OVER, 1);
+	share->uncounted++;
+	return true;
+}
+
+/* The frames were what they should be before they were mapped; are they still? */
+static bool map_intact(struct mt_pager *pager, mt_gpn_t first, uint32_t pages)
+{
+	for (uint32_t i = 0; i < pages; i++)
+		if (!mt_share_intact(pager, MT_GPN(first.n + i)))
+			return false;
+	return true;
+}
+
 bool mt_share_map(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	struct mt_share *share = &pager->share;
@@ -125,10 +161,8 @@ bool mt_share_map(struct mt_pager *pager, mt_gpn_t gpn)
 	/* One that is not intact is found out by who copies it back. */
 	if (!map_may(pager) || !mt_share_intact(pager, gpn))
 		return false;
-	if (share->maps >= share->maps_max) {
-		mt_count(pager, MT_C_SHARE_OVER, 1);
+	if (map_full(pager))
 		return false;
-	}
 	pages = map_run(pager, gpn, &first);
 	addr = mt_region_addr(region, first);
 	for (uint32_t i = 0; i < pages; i++)
@@ -142,6 +176,8 @@ bool mt_share_map(struct mt_pager *pager, mt_gpn_t gpn)
 	}
 	for (uint32_t i = 0; i < pages; i++)
 		map_mark(pager, MT_GPN(first.n + i));
+	if (!map_intact(pager, first, pages) && mt_share_unmap(pager, first, pages))
+		return false;
 	pager->mem.wake(pager->mem.ctx, addr, (uint64_t)pages << MT_PAGE_SHIFT);
 	mt_count(pager, MT_C_FAULT_MAPPED, 1);
 	return true;
@@ -156,6 +192,7 @@ static bool unmap_all(struct mt_pager *pager, mt_gpn_t first, uint32_t pages)
 	    MT_MEM_DONE)
 		return false;
 	mt_share_forget_maps(pager, first, pages);
+	pager->share.uncounted++;
 	return true;
 }
 
@@ -170,17 +207,42 @@ static uint32_t map_rest(struct mt_pager *pager, mt_gpn_t gpn)
 	return pages;
 }
 
+/* Mapped pages before @gpn (@step -1) or behind it (1), whatever their frames; @most at most. */
+static uint32_t map_reach(struct mt_pager *pager, mt_gpn_t gpn, int step, uint32_t most)
+{
+	uint32_t pages = 0;
+
+	while (pages < most) {
+		mt_gpn_t next = map_beside(pager, gpn, step * (int)(pages + 1));
+
+		if (mt_gpn_is_none(next) || !mt_page_mapped(&pager->map, next))
+			break;
+		pages++;
+	}
+	return pages;
+}
+
+static uint32_t map_far(struct mt_pager *pager)
+{
+	uint64_t pages = mt_regions_pages(&pager->regions) / MAP_FAR_PART;
+
+	return (uint32_t)MT_MAX(pages, MAP_FAR_PAGES);
+}
+
 bool mt_share_unmap(struct mt_pager *pager, mt_gpn_t gpn, uint32_t most)
 {
-	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
-	uint32_t pages = 1;
+	uint32_t far = map_far(pager), before, behind, pages = 1;
 
-	most = (uint32_t)MT_MIN(most, mt_region_pages_from(region, gpn));
-	while (pages < most && mt_page_mapped(&pager->map, MT_GPN(gpn.n + pages)))
-		pages++;
+	pages += map_reach(pager, gpn, 1, MT_MAX(most, 1U) - 1);
 	if (pager->share.maps >= pager->share.maps_max)
 		pages = MT_MAX(pages, map_rest(pager, gpn));
-	return unmap_all(pager, gpn, pages);
+	before = map_reach(pager, gpn, -1, far + 1);
+	behind = map_reach(pager, MT_GPN(gpn.n + pages - 1), 1, far + 1);
+	if (!before || !behind || MT_MIN(before, behind) > far)
+		return unmap_all(pager, gpn, pages);
+	if (behind <= before)
+		return unmap_all(pager, gpn, pages + behind);
+	return unmap_all(pager, MT_GPN(gpn.n - before), before + pages);
 }
 
 /* First mapped page of the range, or its end. */
@@ -194,16 +256,18 @@ static uint64_t map_seek(const struct mt_pager *pager, mt_gpn_t first, uint64_t 
 
 void mt_share_unmap_range(struct mt_pager *pager, mt_gpn_t first, uint64_t pages)
 {
-	uint64_t done, end;
+	uint64_t done, run;
 
 	if (!pager->share.mapped_pages)
 		return;
 	for (done = map_seek(pager, first, 0, pages); done < pages;
-	     done = map_seek(pager, first, end, pages)) {
-		end = MT_MIN(pages, done + MAP_RANGE);
-		while (!mt_page_mapped(&pager->map, MT_GPN(first.n + end - 1)))
-			end--;
-		unmap_all(pager, MT_GPN(first.n + done), (uint32_t)(end - done));
+	     done = map_seek(pager, first, done + run, pages)) {
+		mt_gpn_t gpn = MT_GPN(first.n + done);
+
+		run = 1 + map_reach(pager, gpn, 1, (uint32_t)MT_MIN(pages - done, UINT32_MAX) - 1);
+		/* Those that stay for now are looked at once, not again and again. */
+		if (!mt_share_unmap(pager, gpn, (uint32_t)run))
+			continue;
 	}
 }
 
@@ -224,6 +288,11 @@ void mt_share_count_maps(struct mt_pager *pager)
 	if (pages > share->maps_held_pages)
 		pages = MT_MIN(pages, share->maps_held_pages + mt_room_left_pages(pager));
 	share->maps_held_pages = pages;
+	if (share->uncounted < MAP_COUNT_EVERY)
+		return;
+	share->uncounted = 0;
+	atomic_store_explicit(&share->count_wanted, true, memory_order_relaxed);
+	mt_helper_wake(&pager->helper);
 }
 
 void mt_share_audit_maps(struct mt_pager *pager, uint64_t *ret_pages, uint64_t *ret_maps)
@@ -243,4 +312,14 @@ void mt_share_audit_maps(struct mt_pager *pager, uint64_t *ret_pages, uint64_t *
 				!place || !map_is(pager, map_beside(pager, gpn, -1), place - 1);
 		}
 	}
+}
+
+bool mt_share_map_idle(struct mt_pager *pager)
+{
+	struct mt_share *share = &pager->share;
+
+	if (!atomic_exchange_explicit(&share->count_wanted, false, memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&share->maps_real, mt_mapping_count(), memory_order_relaxed);
+	return true;
 }

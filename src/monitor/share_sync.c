@@ -60,6 +60,7 @@ bool mt_share_begin(struct mt_pager *pager, void *arg)
 		return true;
 	pager->share.frames = begin->frames;
 	pager->share.frames_fd = begin->frames_fd;
+	pager->share.map_at_once = begin->map_at_once;
 	pager->share.sync = MT_SHARE_SYNCED;
 	return true;
 }

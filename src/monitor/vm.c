@@ -156,6 +156,7 @@ int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct
 	vm->swap_fd = -1;
 	vm->uffd.fd = -1;
 	vm->uffd.pagemap_fd = -1;
+	mt_remap_init(&vm->uffd.remap);
 	vm->link.frames_fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	link = (struct mt_link_options){.socket = vm_socket(options),

@@ -35,6 +35,14 @@ int mt_vm_let_go(struct mt_vm *vm, void *addr, size_t bytes);
  */
 int mt_vm_drop(struct mt_vm *vm, void *addr, size_t bytes);
 
+/**
+ * mt_vm_advised() - memory has been marked with madvise(): look what is different now
+ *
+ * What replaces frames is marked alike, or the kernel could not join it with what is around it.
+ * Waits for the pager.
+ */
+void mt_vm_advised(struct mt_vm *vm, const void *addr, size_t bytes);
+
 /** mt_vm_in_pager() - is this the thread that serves faults? It must never wait for others. */
 bool mt_vm_in_pager(void);
 

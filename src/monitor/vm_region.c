@@ -26,7 +26,6 @@
 struct vm_region_work {
 	struct mt_vm *vm;
 	struct mt_region region;
-	struct mt_mapping_flags flags;
 	uint64_t swap_pages; /* size of the swap file now */
 	bool swap_encrypt;   /* if it is new, what is written to it is to be encrypted */
 	uint64_t done_pages;
@@ -90,7 +89,6 @@ static int vm_region_insert(struct mt_pager *pager, struct vm_region_work *work)
 		mt_region_delete(&pager->regions, work->region.base);
 		mt_map_retract(&pager->map, work->region.first, work->region.pages);
 	}
-	mt_uffd_like(&work->vm->uffd, &work->flags);
 	return rc;
 }
 
@@ -272,6 +270,39 @@ void mt_vm_tell_gone(struct mt_vm *vm, uintptr_t start, uint64_t bytes)
 	mt_link_tell(&vm->link, &msg);
 }
 
+struct vm_advised {
+	struct mt_vm *vm;
+	uintptr_t start;
+	uint64_t bytes;
+	struct mt_mapping_flags flags;
+};
+
+static bool vm_advised_run(struct mt_pager *pager, void *arg)
+{
+	const struct vm_advised *advised = arg;
+
+	(void)pager;
+	mt_uffd_like(&advised->vm->uffd, (const void *)advised->start, advised->bytes,
+		     &advised->flags);
+	return true;
+}
+
+void mt_vm_advised(struct mt_vm *vm, const void *addr, size_t bytes)
+{
+	uintptr_t first = (uintptr_t)addr;
+
+	for (uint32_t i = 0; i < MT_REGIONS_MAX; i++) {
+		struct vm_advised advised = {.vm = vm, .start = atomic_load(&vm->range[i].start)};
+		uintptr_t end = atomic_load(&vm->range[i].end);
+
+		if (!end || advised.start >= first + bytes || first >= end)
+			continue;
+		advised.bytes = end - advised.start;
+		advised.flags = mt_mapping_flags((const void *)advised.start);
+		mt_command(&vm->pager, vm_advised_run, &advised);
+	}
+}
+
 static int vm_region_add(struct mt_vm *vm, struct vm_region_work *work, struct mt_err *err)
 {
 	uint64_t bytes = work->region.pages << MT_PAGE_SHIFT;
@@ -289,6 +320,8 @@ static int vm_region_add(struct mt_vm *vm, struct vm_region_work *work, struct m
 	madvise(work->region.base, bytes, MADV_DONTFORK);
 	vm_publish(vm, (uintptr_t)work->region.base, (uintptr_t)work->region.base + bytes);
 	mt_command(&vm->pager, vm_region_take_in, work);
+	if (!work->rc)
+		mt_vm_advised(vm, work->region.base, bytes);
 	if (work->rc) {
 		mt_vm_unpublish(vm, (uintptr_t)work->region.base);
 		mt_vm_tell_gone(vm, (uintptr_t)work->region.base, bytes);
@@ -306,7 +339,7 @@ int mt_vm_region_add(struct mt_vm *vm, void *addr, size_t bytes, struct mt_vm_er
 
 	if (vm_check_range(addr, bytes))
 		return mt_err_set(err, -EINVAL, "a region starts and ends at page boundaries");
-	trouble = vm_mapping_trouble(mt_mapping_kind(addr, bytes, &work.flags));
+	trouble = vm_mapping_trouble(mt_mapping_kind(addr, bytes));
 	if (trouble)
 		return mt_err_set(err, -EMEDIUMTYPE, "guest RAM of %zu MiB cannot be managed: %s",
 				  bytes >> 20, trouble);
@@ -380,7 +413,7 @@ void mt_vm_tell_unmanaged(struct mt_vm *vm, const void *addr, size_t bytes)
 	mt_wire_init(&msg, MT_WIRE_UNMANAGED, 0);
 	msg.unmanaged.addr = (uintptr_t)addr;
 	msg.unmanaged.bytes = bytes;
-	msg.unmanaged.why = why[mt_mapping_kind(addr, bytes, NULL)];
+	msg.unmanaged.why = why[mt_mapping_kind(addr, bytes)];
 	mt_link_tell(&vm->link, &msg);
 }
 

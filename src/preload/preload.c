@@ -148,6 +148,14 @@ MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 	if (ours && advice == MADV_MERGEABLE)
 		return 0;
 	rc = preload_madvise(addr, bytes, advice);
+	if (ours && !rc &&
+	    (advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE || advice == MADV_DONTDUMP ||
+	     advice == MADV_DODUMP)) {
+		preload_inside = true;
+		mt_vm_advised(vm, addr, bytes);
+		preload_inside = false;
+		errno = saved_errno;
+	}
 	if (rc || advice != MADV_DONTFORK || inside)
 		return rc;
 	preload_take(addr, bytes);

@@ -2,9 +2,11 @@
 /* mapping.c - read /proc/self/smaps for one range; see mapping.h */
 #include "sys/mapping.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* From the header line of a mapping: "start-end perms offset dev inode path". */
 static enum mt_mapping mapping_of_header(const char *perms, unsigned long inode)
@@ -36,7 +38,7 @@ static struct mt_mapping_flags mapping_flags_of(const char *flags)
 					 .no_reserve = strstr(flags, " nr")};
 }
 
-enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mapping_flags *ret_flags)
+enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes)
 {
 	unsigned long start = (unsigned long)addr, end = start + bytes, covered = start;
 	enum mt_mapping worst = MT_MAPPING_ANON;
@@ -45,8 +47,6 @@ enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mappin
 	unsigned long from = 0, to = 0;
 	FILE *maps = fopen("/proc/self/smaps", "re");
 
-	if (ret_flags)
-		*ret_flags = (struct mt_mapping_flags){false};
 	if (!maps)
 		return MT_MAPPING_OTHER;
 	while (worst == MT_MAPPING_ANON && getline(&line, &room, maps) > 0) {
@@ -66,8 +66,6 @@ enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mappin
 				covered = to;
 		} else if (from < end && to > start && !strncmp(line, "VmFlags:", 8)) {
 			worst = mapping_of_flags(line);
-			if (ret_flags)
-				*ret_flags = mapping_flags_of(line);
 		}
 	}
 	free(line);
@@ -75,4 +73,42 @@ enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mappin
 	if (worst == MT_MAPPING_ANON && covered < end)
 		return MT_MAPPING_OTHER;
 	return worst;
+}
+
+struct mt_mapping_flags mt_mapping_flags(const void *addr)
+{
+	struct mt_mapping_flags flags = {false};
+	unsigned long from = 0, to = 0, next_from, next_to, at = (unsigned long)addr;
+	char *line = NULL, perms[5];
+	size_t room = 0;
+	FILE *maps = fopen("/proc/self/smaps", "re");
+
+	while (maps && from <= at && getline(&line, &room, maps) > 0) {
+		if (sscanf(line, "%lx-%lx %4s", &next_from, &next_to, perms) == 3) {
+			from = next_from;
+			to = next_to;
+		} else if (at >= from && at < to && !strncmp(line, "VmFlags:", 8)) {
+			flags = mapping_flags_of(line);
+			break;
+		}
+	}
+	free(line);
+	if (maps)
+		fclose(maps);
+	return flags;
+}
+
+uint64_t mt_mapping_count(void)
+{
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	uint64_t lines = 0;
+	char text[4096];
+	ssize_t got;
+
+	while (fd >= 0 && (got = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < got; i++)
+			lines += text[i] == '\n';
+	if (fd >= 0)
+		close(fd);
+	return lines;
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum mt_mapping {
 	MT_MAPPING_ANON,   /* private anonymous, readable and writable: what we manage */
@@ -25,12 +26,15 @@ struct mt_mapping_flags {
 	bool no_reserve; /* MAP_NORESERVE */
 };
 
-/**
- * mt_mapping_kind() - the worst kind found in the range
- * @ret_flags: of the last mapping in it; may be NULL
- *
- * Return: it; OTHER when /proc can't tell.
+/** mt_mapping_kind() - the worst kind found in the range. Return: it; OTHER when /proc can't tell.
  */
-enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mapping_flags *ret_flags);
+enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes);
+
+/** mt_mapping_flags() - what the mapping at @addr is marked with; nothing when /proc can't tell */
+struct mt_mapping_flags mt_mapping_flags(const void *addr);
+
+/** mt_mapping_count() - mappings that this process has; 0 when /proc can't tell. Allocates nothing.
+ */
+uint64_t mt_mapping_count(void);
 
 #endif

@@ -3,6 +3,7 @@
 #include "sys/process.h"
 #include "base/cleanup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* Linux 6.5; missing in Debian 12's headers. */
 #ifndef SO_PEERPIDFD
@@ -19,6 +21,24 @@
 /* Fields of /proc/PID/stat after the command's closing parenthesis, up to starttime (the 22nd of
  * all). */
 #define STAT_FIELDS_TO_START 20
+
+bool mt_process_has_kvm(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	const struct dirent *entry;
+	char target[64];
+	bool found = false;
+	ssize_t length;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		length = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		target[MT_MAX(length, 0)] = '\0';
+		found = !strcmp(target, "anon_inode:kvm-vm");
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
 
 int mt_pidfd_open(pid_t pid)
 {

@@ -20,6 +20,9 @@ int mt_pidfd_of_peer(int sock);
 /** mt_pidfd_open() - of @pid. Return: descriptor or -errno (-ESRCH). */
 int mt_pidfd_open(pid_t pid);
 
+/** mt_process_has_kvm() - does this process run a virtual machine with KVM? */
+bool mt_process_has_kvm(void);
+
 /** mt_pidfd_ended() - has the process ended? */
 bool mt_pidfd_ended(int pidfd);
 

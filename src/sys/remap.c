@@ -21,8 +21,15 @@
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17 */
+#endif
+#define REMAP_POLICY_OF_ADDR 2 /* MPOL_F_ADDR */
+
 /* Spare memory is made in pieces of this size: it costs address space only. */
 #define REMAP_SPARE_BYTES (256U << MT_PAGE_SHIFT)
+/* Mappings in reserve; taking a frame away needs a few for a moment, and may leave two more. */
+#define REMAP_RESERVE 32U
 
 static uint8_t *remap_mmap(uint64_t bytes, int flags, int fd, uint64_t offset)
 {
@@ -65,19 +72,44 @@ static int remap_protect(const struct mt_remap *remap, void *addr, uint64_t byte
 }
 
 /* What the guest's memory is marked with: mappings that differ in it are never joined. */
-static void remap_mark(const struct mt_remap *remap, void *addr, uint64_t bytes)
+static void remap_mark(const struct mt_mapping_flags *flags, void *addr, uint64_t bytes)
 {
+	remap_advise(addr, bytes, MADV_UNMERGEABLE);
 	remap_advise(addr, bytes, MADV_DONTFORK);
-	if (remap->flags.huge)
+	if (flags->huge)
 		remap_advise(addr, bytes, MADV_HUGEPAGE);
-	if (remap->flags.no_huge)
+	if (flags->no_huge)
 		remap_advise(addr, bytes, MADV_NOHUGEPAGE);
-	if (remap->flags.no_dump)
+	if (flags->no_dump)
 		remap_advise(addr, bytes, MADV_DONTDUMP);
 }
 
+static int remap_anonymous(const struct mt_mapping_flags *flags)
+{
+	return MAP_PRIVATE | MAP_ANONYMOUS | (flags->no_reserve ? MAP_NORESERVE : 0);
+}
+
+/*
+ * A move that fails late has emptied its place before: nobody may find that, or put something
+ * there. Return: was it so? Then there is nothing in the place now, and it is watched.
+ */
+static bool remap_fill_hole(const struct mt_remap *remap, const struct mt_remap_ask *ask)
+{
+	long at = syscall(SYS_mmap, ask->to, ask->bytes, PROT_NONE,
+			  remap_anonymous(&ask->flags) | MAP_FIXED_NOREPLACE, -1, 0L);
+
+	if (at == -1)
+		return false;
+	syscall(SYS_munlock, at, ask->bytes);
+	remap_mark(&ask->flags, ask->to, ask->bytes);
+	/* Watched before it can be touched; if it can't be, a touch had better be the VMM's end. */
+	if (!remap_register(remap, ask->to, ask->bytes, UFFDIO_REGISTER_MODE_MISSING))
+		remap_open(ask->to, ask->bytes);
+	return true;
+}
+
 /* Moves what was made ready at @from over its place; unmaps it when that can't be. */
-static int remap_move(const struct mt_remap_ask *ask, void *from)
+static int remap_move(const struct mt_remap *remap, const struct mt_remap_ask *ask, void *from)
 {
 	int rc;
 
@@ -86,31 +118,9 @@ static int remap_move(const struct mt_remap_ask *ask, void *from)
 		return 0;
 	rc = -errno;
 	syscall(SYS_munmap, from, ask->bytes);
+	if (remap_fill_hole(remap, ask) && ask->frames_fd < 0)
+		return 0;
 	return rc;
-}
-
-static int remap_frames(const struct mt_remap *remap, const struct mt_remap_ask *ask)
-{
-	uint8_t *ready =
-		remap_mmap(ask->bytes, MAP_PRIVATE | MAP_NORESERVE, ask->frames_fd, ask->offset);
-	int rc;
-
-	if (!ready)
-		return -errno;
-	remap_mark(remap, ready, ask->bytes);
-	rc = remap_open(ready, ask->bytes);
-	if (!rc)
-		rc = remap_register(remap, ready, ask->bytes,
-				    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
-	if (!rc)
-		rc = remap_protect(remap, ready, ask->bytes);
-	if (rc) {
-		syscall(SYS_munmap, ready, ask->bytes);
-		return rc;
-	}
-	/* What is not there yet comes at the guest's first read. */
-	remap_advise(ready, ask->bytes, MADV_POPULATE_READ);
-	return remap_move(ask, ready);
 }
 
 static void remap_drop_spare(struct mt_remap *remap)
@@ -127,19 +137,23 @@ static void remap_drop_spare(struct mt_remap *remap)
  * The guards keep it from being joined with guest memory beside it: what belongs to a mapping that
  * has pages could not be joined with what is around it in its new place.
  */
-static int remap_more_spare(struct mt_remap *remap, uint64_t bytes)
+static int remap_more_spare(struct mt_remap *remap, const struct mt_remap_ask *ask)
 {
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | (remap->flags.no_reserve ? MAP_NORESERVE : 0);
+	uint64_t bytes = MT_MAX(ask->bytes, REMAP_SPARE_BYTES);
 	int rc;
 
 	remap_drop_spare(remap);
-	bytes = MT_MAX(bytes, REMAP_SPARE_BYTES);
-	remap->spare_guard = remap_mmap(bytes + 2 * MT_PAGE_SIZE, flags, -1, 0);
+	remap->spare_guard =
+		remap_mmap(bytes + 2 * MT_PAGE_SIZE, remap_anonymous(&ask->flags), -1, 0);
 	if (!remap->spare_guard)
 		return -errno;
 	remap->spare = remap->spare_guard + MT_PAGE_SIZE;
 	remap->spare_bytes = bytes;
-	remap_mark(remap, remap->spare, bytes);
+	remap->spare_flags = ask->flags;
+	remap_mark(&ask->flags, remap->spare, bytes);
+	if (remap->policy.mode)
+		syscall(SYS_mbind, remap->spare, bytes, remap->policy.mode, remap->policy.nodes,
+			(unsigned long)MT_REMAP_NODES, 0U);
 	rc = remap_open(remap->spare, bytes);
 	if (!rc)
 		rc = remap_register(remap, remap->spare, bytes, UFFDIO_REGISTER_MODE_MISSING);
@@ -151,17 +165,92 @@ static int remap_more_spare(struct mt_remap *remap, uint64_t bytes)
 static int remap_nothing(struct mt_remap *remap, const struct mt_remap_ask *ask)
 {
 	uint8_t *from;
+	int rc;
 
-	if (remap->spare_bytes < ask->bytes) {
-		int rc = remap_more_spare(remap, ask->bytes);
-
+	if (remap->spare_bytes < ask->bytes ||
+	    memcmp(&remap->spare_flags, &ask->flags, sizeof(ask->flags)) != 0) {
+		rc = remap_more_spare(remap, ask);
 		if (rc)
 			return rc;
 	}
 	from = remap->spare;
 	remap->spare += ask->bytes;
 	remap->spare_bytes -= ask->bytes;
-	return remap_move(ask, from);
+	return remap_move(remap, ask, from);
+}
+
+/* The place is still guest memory: what replaces the frame one day must be like it. */
+static void remap_note_policy(struct mt_remap *remap, const void *place)
+{
+	struct mt_remap_policy policy = {.mode = 0};
+
+	if (syscall(SYS_get_mempolicy, &policy.mode, policy.nodes, (unsigned long)MT_REMAP_NODES,
+		    place, (unsigned long)REMAP_POLICY_OF_ADDR))
+		policy = (struct mt_remap_policy){.mode = 0};
+	if (!memcmp(&policy, &remap->policy, sizeof(policy)))
+		return;
+	remap->policy = policy;
+	remap_drop_spare(remap);
+}
+
+static int remap_frames(struct mt_remap *remap, const struct mt_remap_ask *ask)
+{
+	uint8_t *ready =
+		remap_mmap(ask->bytes, MAP_PRIVATE | MAP_NORESERVE, ask->frames_fd, ask->offset);
+	int rc;
+
+	if (!ready)
+		return -errno;
+	remap_note_policy(remap, ask->to);
+	remap_mark(&ask->flags, ready, ask->bytes);
+	rc = remap_open(ready, ask->bytes);
+	/* Before it is watched: for a frame that is not there we would wait for the pager, and the
+	 * pager waits for us. */
+	remap_advise(ready, ask->bytes, MADV_POPULATE_READ);
+	if (!rc)
+		rc = remap_register(remap, ready, ask->bytes,
+				    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
+	if (!rc)
+		rc = remap_protect(remap, ready, ask->bytes);
+	if (rc) {
+		syscall(SYS_munmap, ready, ask->bytes);
+		return rc;
+	}
+	return remap_move(remap, ask, ready);
+}
+
+static void remap_drop_reserve(struct mt_remap *remap)
+{
+	if (remap->reserve)
+		syscall(SYS_munmap, remap->reserve, REMAP_RESERVE * MT_PAGE_SIZE);
+	remap->reserve = NULL;
+}
+
+/* Pages that differ in what may be done with them are mappings of their own. */
+static bool remap_has_reserve(struct mt_remap *remap)
+{
+	if (remap->reserve)
+		return true;
+	remap->reserve = remap_mmap(REMAP_RESERVE * MT_PAGE_SIZE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	for (uint32_t i = 1; remap->reserve && i < REMAP_RESERVE; i += 2)
+		if (syscall(SYS_mprotect, remap->reserve + i * MT_PAGE_SIZE, MT_PAGE_SIZE,
+			    PROT_READ))
+			remap_drop_reserve(remap);
+	return remap->reserve;
+}
+
+static int remap_do(struct mt_remap *remap, const struct mt_remap_ask *ask)
+{
+	int rc;
+
+	if (ask->frames_fd >= 0)
+		return remap_has_reserve(remap) ? remap_frames(remap, ask) : -ENOMEM;
+	rc = remap_nothing(remap, ask);
+	if (rc != -ENOMEM || !remap->reserve)
+		return rc;
+	remap_drop_reserve(remap);
+	return remap_nothing(remap, ask);
 }
 
 static void remap_notify(int fd)
@@ -187,8 +276,7 @@ static void *remap_main(void *arg)
 		}
 		if (atomic_load_explicit(&remap->stop, memory_order_acquire))
 			break;
-		remap->rc = remap->ask.frames_fd >= 0 ? remap_frames(remap, &remap->ask)
-						      : remap_nothing(remap, &remap->ask);
+		remap->rc = remap_do(remap, &remap->ask);
 		remap_notify(remap->done_fd);
 	}
 	return NULL;
@@ -227,6 +315,7 @@ void mt_remap_stop(struct mt_remap *remap)
 		pthread_join(remap->thread, NULL);
 	}
 	remap_drop_spare(remap);
+	remap_drop_reserve(remap);
 	if (remap->wake_fd >= 0)
 		close(remap->wake_fd);
 	if (remap->done_fd >= 0)

@@ -25,6 +25,16 @@ struct mt_remap_ask {
 	uint64_t bytes;
 	int frames_fd; /* map what lies there at @offset, protected against writes; -1: nothing */
 	uint64_t offset;
+	struct mt_mapping_flags flags; /* the guest memory's, or the kernel can't join it with it */
+};
+
+/* Nodes that a memory policy may name. */
+#define MT_REMAP_NODES 1024U
+
+/* Where the kernel takes pages from (mbind(2)); mappings are joined only if it is equal. */
+struct mt_remap_policy {
+	int mode;
+	unsigned long nodes[MT_REMAP_NODES / (8 * sizeof(unsigned long))];
 };
 
 struct mt_remap {
@@ -41,7 +51,11 @@ struct mt_remap {
 	uint8_t *spare_guard;
 	uint8_t *spare;
 	uint64_t spare_bytes;
-	struct mt_mapping_flags flags; /* the guest memory's, or the kernel can't join it with it */
+	struct mt_mapping_flags spare_flags;
+	struct mt_remap_policy policy;
+	/* Mappings held in reserve, for when the process has no more: then no frames are mapped,
+	 * but those that are can be taken away. */
+	uint8_t *reserve;
 };
 
 /** mt_remap_init() - nothing is started; mt_remap_stop() is fine from here on */

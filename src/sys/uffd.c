@@ -232,21 +232,32 @@ static enum mt_mem_outcome uffd_remap(struct mt_uffd *uffd, const struct mt_rema
 	return rc ? MT_MEM_FAILED : MT_MEM_DONE;
 }
 
+static struct mt_mapping_flags uffd_flags_of(const struct mt_uffd *uffd, const void *addr)
+{
+	for (int i = 0; i < MT_UFFD_RANGES; i++)
+		if ((uintptr_t)addr >= uffd->like[i].start && (uintptr_t)addr < uffd->like[i].end)
+			return uffd->like[i].flags;
+	return (struct mt_mapping_flags){false};
+}
+
 static enum mt_mem_outcome uffd_op_map_frames(void *ctx, void *to, int frames_fd, mt_frame_t first,
 					      uint32_t pages)
 {
 	struct mt_remap_ask ask = {.to = to,
 				   .bytes = (uint64_t)pages << MT_PAGE_SHIFT,
 				   .frames_fd = frames_fd,
-				   .offset = (uint64_t)first.n << MT_PAGE_SHIFT};
+				   .offset = (uint64_t)first.n << MT_PAGE_SHIFT,
+				   .flags = uffd_flags_of(ctx, to)};
 
 	return uffd_remap(ctx, &ask);
 }
 
 static enum mt_mem_outcome uffd_op_unmap_frames(void *ctx, void *to, uint32_t pages)
 {
-	struct mt_remap_ask ask = {
-		.to = to, .bytes = (uint64_t)pages << MT_PAGE_SHIFT, .frames_fd = -1};
+	struct mt_remap_ask ask = {.to = to,
+				   .bytes = (uint64_t)pages << MT_PAGE_SHIFT,
+				   .frames_fd = -1,
+				   .flags = uffd_flags_of(ctx, to)};
 
 	return uffd_remap(ctx, &ask);
 }
@@ -339,12 +350,32 @@ int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes)
 {
 	struct uffdio_range range = {.start = (uintptr_t)addr, .len = bytes};
 
+	for (int i = 0; i < MT_UFFD_RANGES; i++)
+		if (uffd->like[i].start == (uintptr_t)addr)
+			uffd->like[i].end = 0;
 	return ioctl(uffd->fd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
 }
 
-void mt_uffd_like(struct mt_uffd *uffd, const struct mt_mapping_flags *flags)
+void mt_uffd_like(struct mt_uffd *uffd, const void *addr, uint64_t bytes,
+		  const struct mt_mapping_flags *flags)
 {
-	uffd->remap.flags = *flags;
+	uintptr_t start = (uintptr_t)addr;
+	int place = -1;
+
+	for (int i = 0; i < MT_UFFD_RANGES; i++) {
+		if (uffd->like[i].end && uffd->like[i].start == start) {
+			place = i;
+			break;
+		}
+		if (!uffd->like[i].end && place < 0)
+			place = i;
+	}
+	/* Without a place for it, mappings are not joined: no more than that. */
+	if (place < 0)
+		return;
+	uffd->like[place].start = start;
+	uffd->like[place].end = start + bytes;
+	uffd->like[place].flags = *flags;
 }
 
 void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)

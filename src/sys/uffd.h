@@ -16,11 +16,19 @@
 /* Faults that can be read while the pager waits for a mapping; more are woken to fault anew. */
 #define MT_UFFD_EARLY 1024U
 
+/* Ranges whose marks are remembered. */
+#define MT_UFFD_RANGES 64
+
 struct mt_uffd {
 	int fd;
 	int pagemap_fd;                /* /proc/self/pagemap */
 	struct mt_placement placement; /* of the thread that serves the faults */
 	struct mt_remap remap;         /* not started when the kernel can't */
+	struct {
+		uintptr_t start;
+		uintptr_t end; /* 0: not used */
+		struct mt_mapping_flags flags;
+	} like[MT_UFFD_RANGES];
 	struct mt_fault early[MT_UFFD_EARLY];
 	uint32_t early_first, early_end;
 };
@@ -44,8 +52,13 @@ MT_MUST_CHECK int mt_uffd_register(struct mt_uffd *uffd, void *addr, uint64_t by
 /** mt_uffd_unregister() - absent pages read as zeros again, waiting threads are woken */
 int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes);
 
-/** mt_uffd_like() - from now on what replaces frames is marked as guest memory is; pager thread */
-void mt_uffd_like(struct mt_uffd *uffd, const struct mt_mapping_flags *flags);
+/**
+ * mt_uffd_like() - what replaces frames in a range from now on is marked as guest memory there is
+ *
+ * Asked again for the same start, it replaces what was said before. Pager thread.
+ */
+void mt_uffd_like(struct mt_uffd *uffd, const void *addr, uint64_t bytes,
+		  const struct mt_mapping_flags *flags);
 
 /** mt_uffd_mem_ops() - the table; @uffd is borrowed for as long as it is used */
 void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops);

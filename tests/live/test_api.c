@@ -8,6 +8,7 @@
 #include "common/mt_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <memtide/memtide.h>
 #include <sys/mman.h>
 
@@ -79,6 +80,23 @@ static void leave(struct mt_vm *vm)
 
 	if (mt_vm_leave(vm, &err))
 		MT_FAIL("mt_vm_leave: %s", err.message);
+}
+
+MT_TEST("a VM that the daemon can't be asked for costs the VMM none of its descriptors")
+{
+	struct mt_vm_options options = options_named("one");
+	struct mt_vm *vm = NULL;
+	int kept[8];
+
+	options.socket = "/nowhere/memtide.sock";
+	/* Whatever is open now, the lowest numbers first. */
+	for (int i = 0; i < 8; i++)
+		kept[i] = fcntl(i, F_GETFD);
+	for (int i = 0; i < 3; i++)
+		MT_CHECK(mt_vm_new(&options, &vm, NULL) < 0);
+	for (int i = 0; i < 8; i++)
+		MT_CHECK_EQ(fcntl(i, F_GETFD), kept[i]);
+	MT_CHECK(kept[0] >= 0);
 }
 
 MT_TEST("bad names are refused with a message")

@@ -154,10 +154,29 @@ static void check_page(const struct sim_region *region, uint32_t page)
 		SIM_FAIL("page 0x%x is %s, and its copy is not what the guest wrote", gpn.n, state);
 }
 
+/* Pieces of memory that the kernel can't join: with frames far around them when they came. */
+static void check_pieces(const struct sim_region *region)
+{
+	uint32_t pieces = 0, last = 0;
+
+	for (uint32_t page = 0; page < region->pages; page++) {
+		if (region->mapped[page] || region->piece[page] == last)
+			continue;
+		last = region->piece[page];
+		pieces += last != 0;
+	}
+	sim.pieces_max = MT_MAX(sim.pieces_max, pieces);
+	if (pieces > region->pages / 64 + 4)
+		SIM_FAIL("%u pieces of memory that can't be joined, among %u pages", pieces,
+			 region->pages);
+}
+
 /* Called when no discard is under way and the pager has taken them all. */
 void sim_check_contents(void)
 {
 	sim.checks++;
+	for (uint32_t i = 0; i < SIM_REGIONS; i++)
+		check_pieces(&sim.region[i]);
 	for (uint32_t i = 0; i < SIM_REGIONS; i++)
 		for (uint32_t page = 0; !sim.region[i].leaving && page < sim.region[i].pages;
 		     page++)

@@ -325,13 +325,27 @@ int mt_swap_io_new(int fd, uint32_t depth, int event_fd, struct mt_swap_io *ret_
 	return 0;
 }
 
-enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes, struct mt_mapping_flags *ret_flags)
+enum mt_mapping mt_mapping_kind(const void *addr, size_t bytes)
 {
 	(void)addr;
 	(void)bytes;
-	if (ret_flags)
-		memset(ret_flags, 0, sizeof(*ret_flags));
 	return MT_MAPPING_ANON;
+}
+
+struct mt_mapping_flags mt_mapping_flags(const void *addr)
+{
+	(void)addr;
+	return (struct mt_mapping_flags){false};
+}
+
+bool mt_process_has_kvm(void)
+{
+	return false;
+}
+
+uint64_t mt_mapping_count(void)
+{
+	return 0;
 }
 
 int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
@@ -343,9 +357,12 @@ int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 	return 0;
 }
 
-void mt_uffd_like(struct mt_uffd *uffd, const struct mt_mapping_flags *flags)
+void mt_uffd_like(struct mt_uffd *uffd, const void *addr, uint64_t bytes,
+		  const struct mt_mapping_flags *flags)
 {
 	(void)uffd;
+	(void)addr;
+	(void)bytes;
 	(void)flags;
 }
 
@@ -405,6 +422,7 @@ int mt_uffd_unregister(struct mt_uffd *uffd, void *addr, uint64_t bytes)
 	memset(region->present, 0, sizeof(region->present));
 	memset(region->pinned, 0, sizeof(region->pinned));
 	memset(region->mapped, 0, sizeof(region->mapped));
+	memset(region->piece, 0, sizeof(region->piece));
 	memset(region->model, 0, sizeof(region->model));
 	region->pages = 0;
 	sim_guest_forget((uint32_t)(region - sim.region));

@@ -272,9 +272,19 @@ static enum mt_mem_outcome sim_map_frames(void *ctx, void *to, int frames_fd, mt
 	return MT_MEM_DONE;
 }
 
+/* Whom the empty place from @page on is joined with before a page comes there. */
+static uint32_t piece_of_place(struct sim_region *region, uint32_t page, uint32_t pages)
+{
+	if (page > 0 && !region->mapped[page - 1])
+		return region->piece[page - 1];
+	if (page + pages < region->pages && !region->mapped[page + pages])
+		return region->piece[page + pages];
+	return ++region->last_piece;
+}
+
 static enum mt_mem_outcome sim_unmap_frames(void *ctx, void *to, uint32_t pages)
 {
-	uint32_t page;
+	uint32_t page, piece;
 	struct sim_region *region = sim_region_of(to, &page);
 
 	(void)ctx;
@@ -286,7 +296,9 @@ static enum mt_mem_outcome sim_unmap_frames(void *ctx, void *to, uint32_t pages)
 			sim.unmap_failures += sim_in_flux((uint32_t)(region - sim.region), i);
 		return MT_MEM_FAILED;
 	}
+	piece = piece_of_place(region, page, pages);
 	for (uint32_t i = page; i < page + pages; i++) {
+		region->piece[i] = piece;
 		region->mapped[i] = 0;
 		region->present[i] = region->pinned[i] = false;
 	}

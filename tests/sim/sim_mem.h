@@ -27,6 +27,9 @@ struct sim_region {
 	bool present[SIM_REGION_PAGES];
 	bool pinned[SIM_REGION_PAGES];
 	uint32_t mapped[SIM_REGION_PAGES]; /* 1 + frame that is mapped there; 0: none */
+	/* What memory the kernel would join: 0 the region's first, others came between frames. */
+	uint32_t piece[SIM_REGION_PAGES];
+	uint32_t last_piece;
 	uint64_t model[SIM_REGION_PAGES];
 };
 
@@ -65,6 +68,7 @@ struct sim_state {
 	bool quiet;                                   /* no discards: a region is on its way out */
 	uint32_t flux_region, flux_first, flux_pages; /* a discard under way */
 	uint64_t unmap_failures;                      /* of its pages */
+	uint32_t pieces_max;
 	uint64_t reads, discards, failed_seen, checks;
 	struct sim_discarder discarder;
 };

@@ -152,7 +152,8 @@ static void host_take_releases(void)
 
 static void host_reconnect(void)
 {
-	struct mt_share_begin begin = {.frames = host.frames};
+	struct mt_share_begin begin = {.frames = host.frames,
+				       .map_at_once = sim.config.map_at_once};
 	uint64_t pages = 0;
 
 	memset(host.late, 0, sizeof(host.late));
@@ -261,7 +262,8 @@ void sim_share_start(void)
 	MT_ASSERT(host.vm && host.other && host.frames != MAP_FAILED);
 	mt_share_set_pages(host.vm, 100000);
 	mt_share_set_pages(host.other, 400);
-	begin = (struct mt_share_begin){.frames = host.frames};
+	begin = (struct mt_share_begin){.frames = host.frames,
+					.map_at_once = sim.config.map_at_once};
 	if (sim.config.maps_max)
 		sim.pager->share.maps_max = sim.config.maps_max;
 	atomic_store(&sim.pager->share.pages_per_ks, 100000);

@@ -99,6 +99,7 @@ static void region_remove(uint32_t i)
 	memset(region->present, 0, sizeof(region->present));
 	memset(region->pinned, 0, sizeof(region->pinned));
 	memset(region->mapped, 0, sizeof(region->mapped));
+	memset(region->piece, 0, sizeof(region->piece));
 	memset(region->model, 0, sizeof(region->model));
 	region->pages = 0;
 	sim_guest_forget(i);

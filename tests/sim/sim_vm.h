@@ -38,6 +38,7 @@ struct sim_config {
 	bool regions_come_and_go;
 	uint32_t alike;    /* so many contents that many pages have; 0: no sharing */
 	uint32_t maps_max; /* mappings of frames there may be; 0: as many as the kernel has */
+	bool map_at_once;  /* frames are mapped when pages are shared */
 	bool must_share;   /* a run in which hardly anything is shared has failed */
 	bool all_shrinks;  /* every page goes to the zip store if it may */
 };

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PAGES  512U
@@ -50,10 +51,10 @@ static void begin(struct watched *w, bool huge)
 	madvise(w->ram, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	madvise(w->ram, bytes, MADV_DONTDUMP);
 	madvise(w->ram, bytes, MADV_DONTFORK);
-	MT_CHECK_EQ(mt_mapping_kind(w->ram, bytes, &flags), MT_MAPPING_ANON);
+	flags = mt_mapping_flags(w->ram);
 	MT_CHECK(flags.no_dump && flags.huge == huge);
 	MT_CHECK_EQ(mt_uffd_register(&w->uffd, w->ram, bytes, &err), 0);
-	mt_uffd_like(&w->uffd, &flags);
+	mt_uffd_like(&w->uffd, w->ram, bytes, &flags);
 	for (unsigned int i = 0; i < PAGES; i++) {
 		fill(page, i);
 		MT_CHECK_EQ(w->mem.copy(w->mem.ctx, w->ram + i * MT_PAGE_SIZE, page, MT_PAGE_SIZE,
@@ -136,6 +137,55 @@ MT_TEST("frames that come and go leave guest memory in one mapping, as it was")
 MT_TEST("frames that come and go in memory for large pages leave it in one mapping, too")
 {
 	come_and_go(true);
+}
+
+MT_TEST("frames that come and go in memory bound to a node leave it in one mapping, and bound")
+{
+	struct watched w;
+	unsigned long node = 1;
+	int mode = 0;
+
+	begin(&w, false);
+	if (syscall(SYS_mbind, w.ram, PAGES * MT_PAGE_SIZE, 2 /* MPOL_BIND */, &node, 64UL, 0U))
+		MT_SKIP("the kernel knows no nodes");
+	for (unsigned int page = 1; page < PAGES - 1; page += 2) {
+		put_frame(&w, page, page % FRAMES, 1);
+		take_frame(&w, page);
+	}
+	MT_CHECK(mappings(&w) <= 2);
+	MT_CHECK(!syscall(SYS_get_mempolicy, &mode, NULL, 0UL, w.ram + MT_PAGE_SIZE, 2UL));
+	MT_CHECK_EQ(mode, 2);
+	end(&w);
+}
+
+MT_TEST("with no mappings left no frame is mapped, and those that are can be taken away")
+{
+	static uint8_t *filler[70000];
+	struct watched w;
+	unsigned int count = 0;
+
+	begin(&w, false);
+	for (unsigned int page = 100; page < 130; page += 3)
+		put_frame(&w, page, page % FRAMES, 1);
+	/* Pages that differ in what may be done with them are mappings of their own. */
+	while (count < 70000) {
+		filler[count] = mmap(NULL, MT_PAGE_SIZE, count % 2 ? PROT_READ : PROT_NONE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (filler[count] == MAP_FAILED)
+			break;
+		count++;
+	}
+	if (count == 70000)
+		MT_SKIP("more mappings are allowed than are tried here");
+	madvise(w.ram, MT_PAGE_SIZE, MADV_DONTNEED);
+	MT_CHECK(w.mem.map_frames(w.mem.ctx, w.ram, w.frames_fd, MT_FRAME(0), 1) != MT_MEM_DONE);
+	for (unsigned int page = 100; page < 130; page += 3)
+		take_frame(&w, page);
+	while (count--)
+		munmap(filler[count], MT_PAGE_SIZE);
+	put_frame(&w, 200, 0, 1);
+	MT_CHECK_EQ(w.ram[130 * MT_PAGE_SIZE], 130 % 251 + 1);
+	end(&w);
 }
 
 MT_TEST("frames that lie side by side take one mapping")
