@@ -97,6 +97,7 @@ static void count_pages(struct search *search, struct pagemap_process *process, 
 static void count_table(struct search *search, struct pagemap_process *process, uint64_t table,
 			unsigned int level, unsigned int entries)
 {
+	MT_ASSERT(level > 0);
 	if (++process->tables > TABLES_MAX)
 		return;
 	for (unsigned int i = 0; i < entries; i++) {

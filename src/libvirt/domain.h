@@ -2,10 +2,10 @@
 /*
  * domain.h - a libvirt domain's balloon in QMP's words
  *
- * The daemon asks QEMU a handful of questions about a VM's balloon. Here each of them becomes the
- * call of libvirt that answers it, so that the daemon need not know that libvirt stands between.
- * The calls are RPCs and wait for libvirt's answer, which may take long while libvirt does
- * something else with the domain.
+ * The daemon asks QEMU a handful of questions about a VM's balloon, and to stop a VM that has lost
+ * a page. Here each of them becomes the call of libvirt that answers it, so that the daemon need
+ * not know that libvirt stands between. The calls are RPCs and wait for libvirt's answer, which may
+ * take long while libvirt does something else with the domain.
  */
 #ifndef MT_LIBVIRT_DOMAIN_H
 #define MT_LIBVIRT_DOMAIN_H

@@ -185,7 +185,7 @@ static void words_in_place(struct mt_pager *pager, uint64_t addr, const struct p
 		from[count++] = (struct iovec){(void *)at, sizeof(uint64_t)};
 	}
 	got = count ? process_vm_readv(getpid(), to, count, from, count, 0) : 0;
-	for (unsigned int k = 0; got > 0 && k < (size_t)got / sizeof(uint64_t); k++)
+	for (unsigned int k = 0; k < count && got >= (ssize_t)((k + 1) * sizeof(uint64_t)); k++)
 		done[(uint64_t *)to[k].iov_base - words] = true;
 }
 

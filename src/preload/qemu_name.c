@@ -80,7 +80,7 @@ void qemu_name_find(const char *args, size_t bytes, char *ret, size_t room)
 void qemu_name_own(char *ret, size_t room)
 {
 	MT_AUTO_CLOSE int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-	MT_AUTO_FREE char *args = malloc(NAME_CMDLINE_MAX);
+	char *args = malloc(NAME_CMDLINE_MAX);
 	ssize_t got = 0, more = 1;
 
 	ret[0] = '\0';
@@ -90,6 +90,7 @@ void qemu_name_own(char *ret, size_t room)
 	}
 	if (args)
 		qemu_name_find(args, (size_t)got, ret, room);
+	free(args);
 	if (!ret[0])
 		snprintf(ret, room, "vm-%d", (int)getpid());
 }

@@ -226,6 +226,28 @@ guests_end() {
 	rm -f "$socket".state*
 }
 
+# swap_damage PID PATTERN: in the pages of a VM's swap file that hold PATTERN overwrite what follows it; say how many.
+swap_damage() {
+	local file at count=0
+	file=$(find "/proc/$1/fd" -lname "$work/swap/*" | head -n 1)
+	[ -n "$file" ] || { say "process $1 has no swap file"; return 1; }
+	for at in $(grep -abo -- "$2" "$file" | cut -d: -f1); do
+		printf X | dd of="$file" bs=1 seek="$at" conv=notrunc,fsync status=none && count=$((count + 1))
+	done
+	say "$count pages damaged"
+	[ "$count" -gt 0 ]
+}
+
+# What swap_damage overwrites, and shell text that writes a file of COUNT * 300 KiB full of it: nobody in the guest looks
+# at that again, and the kernel's command line does not hold it.
+# shellcheck disable=SC2034 # for who sources this
+lost_pattern='lost 1[0-3][0-9][0-9]'
+lost_file() {
+	# shellcheck disable=SC2016 # for the guest's shell
+	printf 'i=1000; while [ $i -lt %d ]; do echo lost $i; dd if=/dev/urandom bs=300k count=1 2>/dev/null; i=$((i+1)); done >%s;' \
+		"$((1000 + $1))" "$2"
+}
+
 # TAP: test "sentence" function; a function returns 0, or 77 for "can't be tested here".
 tests_run=0 tests_failed=0
 tap() {

@@ -157,18 +157,6 @@ daemon_dies_often() {
 	guest_wait g && [ "$kills" -ge 20 ]
 }
 
-# swap_damage PID PATTERN: in the pages of a VM's swap file that hold PATTERN overwrite what follows it; say how many.
-swap_damage() {
-	local file at count=0
-	file=$(find "/proc/$1/fd" -lname "$work/swap/*" | head -n 1)
-	[ -n "$file" ] || { say "process $1 has no swap file"; return 1; }
-	for at in $(grep -abo -- "$2" "$file" | cut -d: -f1); do
-		printf X | dd of="$file" bs=1 seek="$at" conv=notrunc,fsync status=none && count=$((count + 1))
-	done
-	say "$count pages damaged"
-	[ "$count" -gt 0 ]
-}
-
 event_seen() {
 	memtide events 2>/dev/null | grep -q "$1"
 }
@@ -181,14 +169,11 @@ paused() {
 lost_and_paused() {
 	daemon_start 1G && memtide set --host Mem.CtlMaxPercent=0 >/dev/null || return 1
 	qmp_pipes g
-	# A file that nobody in the guest looks at again, in pages that hold what the command line does not.
-	# shellcheck disable=SC2016 # for the guest's shell
-	guest_start g 'i=1000; while [ $i -lt 1400 ]; do echo lost $i; dd if=/dev/urandom bs=300k count=1 2>/dev/null; i=$((i+1)); done >/file; echo idle; sleep 150' \
-		--mem 256M --no-rootfs -- -qmp "pipe:$work/g.qmp"
+	guest_start g "$(lost_file 400 /file) echo idle; sleep 150" --mem 256M --no-rootfs -- -qmp "pipe:$work/g.qmp"
 	guest_managed g && guest_says g idle || { guest_show g; return 1; }
 	memtide set g zip_max_pct=0 >/dev/null && squeeze g 70 || return 1
 	wait_until 30 field_least g .swapped $((60 * 1024)) || { say "swapped: $(field g .swapped) KiB"; return 1; }
-	qmp_open g >/dev/null && swap_damage "$(field g .pid)" 'lost 1[0-3][0-9][0-9]' || return 1
+	qmp_open g >/dev/null && swap_damage "$(field g .pid)" "$lost_pattern" || return 1
 	qmp '{"execute":"migrate","arguments":{"uri":"exec:cat >/dev/null"}}' >/dev/null || return 1
 	wait_until 60 field_is g .state failed || { guest_show g; return 1; }
 	wait_until 10 event_seen 'page 0x.*wrong checksum' && wait_until 20 event_seen 'paused over QMP' || { guest_show g; return 1; }
