@@ -49,6 +49,8 @@ struct mt_mem_ops {
 					  uint32_t pages);
 	/* Have nothing at @to, neither frames nor pages, as if it had never been touched. */
 	enum mt_mem_outcome (*unmap_frames)(void *ctx, void *to, uint32_t pages);
+	/* Mappings that this process has, all told; any thread. NULL like map_frames. */
+	uint64_t (*count_maps)(void *ctx);
 	/* Wake threads that wait in a range without giving them anything. */
 	void (*wake)(void *ctx, void *addr, uint64_t bytes);
 	/* Give pages of our own areas (staging, nursery, zip arena) back to the kernel. */

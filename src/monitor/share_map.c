@@ -25,7 +25,6 @@
  * the page for it by a worker, for writing). There frames are mapped as soon as pages are shared.
  */
 #include "monitor/pager.h"
-#include "sys/mapping.h"
 
 #include <stdio.h>
 
@@ -318,8 +317,10 @@ bool mt_share_map_idle(struct mt_pager *pager)
 {
 	struct mt_share *share = &pager->share;
 
-	if (!atomic_exchange_explicit(&share->count_wanted, false, memory_order_relaxed))
+	if (!atomic_exchange_explicit(&share->count_wanted, false, memory_order_relaxed) ||
+	    !pager->mem.count_maps)
 		return false;
-	atomic_store_explicit(&share->maps_real, mt_mapping_count(), memory_order_relaxed);
+	atomic_store_explicit(&share->maps_real, pager->mem.count_maps(pager->mem.ctx),
+			      memory_order_relaxed);
 	return true;
 }

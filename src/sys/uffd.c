@@ -262,6 +262,12 @@ static enum mt_mem_outcome uffd_op_unmap_frames(void *ctx, void *to, uint32_t pa
 	return uffd_remap(ctx, &ask);
 }
 
+static uint64_t uffd_op_count_maps(void *ctx)
+{
+	(void)ctx;
+	return mt_mapping_count();
+}
+
 static void uffd_op_place(void *ctx, uint32_t tid)
 {
 	struct mt_uffd *uffd = ctx;
@@ -395,4 +401,5 @@ void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
 		return;
 	ret_ops->map_frames = uffd_op_map_frames;
 	ret_ops->unmap_frames = uffd_op_unmap_frames;
+	ret_ops->count_maps = uffd_op_count_maps;
 }

@@ -343,11 +343,6 @@ bool mt_process_has_kvm(void)
 	return false;
 }
 
-uint64_t mt_mapping_count(void)
-{
-	return 0;
-}
-
 int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
 {
 	(void)device_fd;
