@@ -187,7 +187,8 @@ static void remap_note_policy(struct mt_remap *remap, const void *place)
 	if (syscall(SYS_get_mempolicy, &policy.mode, policy.nodes, (unsigned long)MT_REMAP_NODES,
 		    place, (unsigned long)REMAP_POLICY_OF_ADDR))
 		policy = (struct mt_remap_policy){.mode = 0};
-	if (!memcmp(&policy, &remap->policy, sizeof(policy)))
+	if (policy.mode == remap->policy.mode &&
+	    !memcmp(policy.nodes, remap->policy.nodes, sizeof(policy.nodes)))
 		return;
 	remap->policy = policy;
 	remap_drop_spare(remap);
