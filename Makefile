@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 export BUILD IMAGE
 
 .NOTPARALLEL:
-.PHONY: all deps image demo check fuzz bench install format tidy clean help
+.PHONY: all deps image demo check fuzz bench coverage install format tidy clean help
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j$(JOBS)
@@ -37,6 +37,9 @@ fuzz: deps
 bench: deps all image
 	bench/run.sh $(BUILD)
 
+coverage: deps
+	scripts/coverage.sh
+
 install: all
 	meson install -C $(BUILD) --no-rebuild
 
@@ -58,6 +61,7 @@ help:
 	@echo 'make check      all of these, then every test'
 	@echo 'make fuzz       let libFuzzer at every decoder, 60 s each (FUZZ_SECONDS; needs clang)'
 	@echo 'make bench      measure'
+	@echo 'make coverage   which lines the tests go through (needs gcovr)'
 	@echo 'make install    install under PREFIX ($(PREFIX)); DESTDIR works'
 	@echo 'make format     clang-format all C sources'
 	@echo 'make tidy       let clang-tidy look through the sources (needs clang-tidy 14)'
