@@ -79,6 +79,7 @@ struct mt_share {
 	uint64_t mapped_pages;
 	uint64_t maps;
 	uint64_t maps_max;
+	bool map_off;       /* frames are not mapped: a read copies like a write */
 	bool map_at_once;   /* when pages are shared, not when they are read */
 	uint32_t uncounted; /* mappings taken away since all were counted */
 	_Atomic bool count_wanted;

@@ -124,7 +124,7 @@ static uint32_t map_run(struct mt_pager *pager, mt_gpn_t gpn, mt_gpn_t *ret_firs
 
 static bool map_may(const struct mt_pager *pager)
 {
-	return pager->mem.map_frames && !pager->leaving;
+	return pager->mem.map_frames && !pager->share.map_off && !pager->leaving;
 }
 
 /* Has the process as many mappings as it should? Unlike ours, all of them are seldom counted. */

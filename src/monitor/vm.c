@@ -85,6 +85,7 @@ static int vm_make_pager(struct mt_vm *vm, struct mt_err *err)
 		return rc;
 	mt_uffd_mem_ops(&vm->uffd, &pager->mem);
 	pager->fault_fd = vm->uffd.fd;
+	pager->share.map_off = !secure_getenv("MEMTIDE_SHARE_MAP");
 	pager->zip_arena_bytes = VM_ZIP_ARENA_BYTES;
 	pager->notify = mt_link_kick;
 	pager->notify_ctx = &vm->link;
