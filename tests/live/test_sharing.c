@@ -59,6 +59,8 @@ static void back(const struct live_daemon *d, const char *vm)
 static void pair_start(const struct live_daemon *d, struct live_vm *a, struct live_vm *b,
 		       const char *options_a, const char *options_b)
 {
+	/* Off unless asked for. */
+	setenv("MEMTIDE_SHARE_MAP", "1", 1);
 	live_vm_begin(a, d, "a", options_a);
 	live_vm_begin(b, d, "b", options_b);
 	live_vm_ready(a);
