@@ -17,9 +17,9 @@
 # again. Guests' disks and swap files are on a disk and go past the host's cache, which is emptied before each load.
 # When others used more than BENCH_OTHERS_PCT (5) of the machine meanwhile, the verdict is "noisy", whatever came out.
 #
-# usage: bench_balloon.sh [BUILD DIRECTORY]; BENCH_PAIRS turns (5), BENCH_BALLOON="osdi ways speed" picks,
+# usage: bench_balloon.sh [BUILD DIRECTORY]; BENCH_PAIRS turns (5) of BENCH_REPEATS loads (4), BENCH_BALLOON="osdi ways speed" picks,
 # BENCH_PCT="50 62 75 87" picks parts of the size, BENCH_IO_MIB (1800) is the length of the load,
-# BENCH_DIR a directory on a disk (TMPDIR). A quick look: BENCH_PAIRS=1 BENCH_PCT=50 BENCH_IO_MIB=100.
+# BENCH_DIR a directory on a disk (TMPDIR). A quick look: BENCH_PAIRS=1 BENCH_REPEATS=1 BENCH_PCT=50 BENCH_IO_MIB=100.
 
 set -u
 
@@ -34,18 +34,19 @@ io_mib=${BENCH_IO_MIB:-1800}
 others_max_pct=${BENCH_OTHERS_PCT:-5}
 times=$work/times
 mkdir -p "$times"
+repeats=${BENCH_REPEATS:-4}
 size_mib=384
 # What Memtide keeps of a target for itself: bookkeeping and room for faults.
 own_mib=20
 goal_osdi_pct=5
 
-# load_of LOAD [BEFORE]: the guest fills its cache, leaves time for what is done to it, and times its load.
+# load_of LOAD [BEFORE]: the guest fills its cache, leaves time for what is done to it, and times its load, several times.
 load_of() {
 	cat <<-END
 	t() { echo "BENCH-TIME \$1 \$(cut -d" " -f1 /proc/uptime) \$(awk '{ print \$3 }' /sys/block/vda/stat)"; }
 	cat /dev/vda >/dev/null; echo filled; sleep 15
 	{ ${2:-true}; } >/dev/null 2>&1; echo warm; sleep 4
-	t begin; { $1; } >/tmp/out 2>&1 || cat /tmp/out; t end; sleep 4
+	for turn in \$(seq $repeats); do t begin; { $1; } >/tmp/out 2>&1 || cat /tmp/out; t end; sleep 4; done
 	END
 }
 # fio_of MIB: the blocks that are read most are the same, however long it goes on.
@@ -84,8 +85,9 @@ busy() {
 	awk -v hz="$(getconf CLK_TCK)" '/^cpu / { print ($2 + $3 + $4 + $7 + $8 + $9) / hz }' /proc/stat
 }
 
+# said WORDS [COUNT]: has the guest said so, that often?
 said() {
-	grep -q "$1" "$work/g.serial"
+	[ "$(grep -c "$1" "$work/g.serial")" -ge "${2:-1}" ]
 }
 
 # What was done to the guest: balloon, zipped and swapped in KiB.
@@ -110,10 +112,24 @@ drop_caches() {
 	echo 3 >/proc/sys/vm/drop_caches 2>/dev/null || echo "bench: the host's caches can't be dropped: run as root" >&2
 }
 
-# run_once LOAD MIB TARGET-MIB [SETTING...]: "cpu clock read others" in seconds, MiB and percent of the machine, of a guest
-# of this size, held to a target (0: none). Status 2: it was not as it should be when the load began.
+# one_load PID TURN: "cpu clock read others" of the load that the guest begins for the so many-th time
+one_load() {
+	local cpu all from
+	wait_until said 'BENCH-TIME begin' "$2" || return 1
+	cpu=$(cpu_of "$1") all=$(busy) from=$(date +%s.%N)
+	PATIENCE=500 wait_until said 'BENCH-TIME end' "$2" || return 1
+	cpu=$(awk -v a="$cpu" -v b="$(cpu_of "$1")" 'BEGIN { print b - a }')
+	all=$(awk -v a="$all" -v b="$(busy)" -v own="$cpu" -v from="$from" -v to="$(date +%s.%N)" -v cores="$(nproc)" \
+		'BEGIN { others = b - a - own; if (others < 0) others = 0; print others / (to - from) / cores * 100 }')
+	tr -d '\r' <"$work/g.serial" | awk -v cpu="$cpu" -v others="$all" -v turn="$2" '
+		/^BENCH-TIME/ { at[$2] = $3; read[$2] = $4; if ($2 == "end" && ++n == turn) exit }
+		END { printf "%.2f %.2f %.0f %.0f\n", cpu, at["end"] - at["begin"], (read["end"] - read["begin"]) / 2048, others }'
+}
+
+# run_once LOAD MIB TARGET-MIB [SETTING...]: a line of one_load for each repetition, in a guest of this size, held to a
+# target (0: none). Status 2: it was not as it should be when the load began.
 run_once() {
-	local load=$1 mib=$2 target=$3 setting pid cpu all from
+	local load=$1 mib=$2 target=$3 setting pid turn
 	shift 3
 	daemon_start 2G >&2 || return 1
 	for setting; do
@@ -131,22 +147,14 @@ run_once() {
 	done
 	[ "$target" = 0 ] || memtide set g "target_max=${target}M" >/dev/null || return 1
 	pid=$(field g .pid)
-	wait_until 120 said warm && drop_caches || return 1
+	wait_until said warm && drop_caches || return 1
 	settled "$target" || { echo "bench: not settled: $(done_to), held $(field g .held) KiB" >&2; return 2; }
 	said 'BENCH-TIME begin' && { echo "bench: it took too long to see that all is settled" >&2; return 2; }
-	wait_until 60 said 'BENCH-TIME begin' || return 1
-	cpu=$(cpu_of "$pid") all=$(busy) from=$(date +%s.%N)
 	echo "bench: guest of $mib MiB, target $target, $*: balloon, zipped, swapped $(done_to), held $(field g .held) KiB" >&2
-	wait_until 500 said 'BENCH-TIME end' || return 1
-	cpu=$(awk -v a="$cpu" -v b="$(cpu_of "$pid")" 'BEGIN { print b - a }')
-	all=$(awk -v a="$all" -v b="$(busy)" -v own="$cpu" -v from="$from" -v to="$(date +%s.%N)" -v cores="$(nproc)" \
-		'BEGIN { others = b - a - own; if (others < 0) others = 0; print others / (to - from) / cores * 100 }')
-	tr -d '\r' <"$work/g.serial" | awk -v cpu="$cpu" -v others="$all" '
-		/^BENCH-TIME/ { at[$2] = $3; read[$2] = $4 }
-		END { printf "%.2f %.2f %.0f %.0f\n", cpu, at["end"] - at["begin"], (read["end"] - read["begin"]) / 2048, others }'
+	for ((turn = 1; turn <= repeats; turn++)); do one_load "$pid" "$turn" || return 1; done
 }
 
-# measure FILE ...: one line more of run_once in the file; three tries.
+# measure FILE ...: lines more of run_once in the file; three tries.
 measure() {
 	local file=$times/$1 try status=2
 	shift

@@ -164,7 +164,6 @@ int main(void)
 	struct break_look look = {.shared = shared};
 	struct mt_vm *vm;
 
-	setenv("MEMTIDE_SHARE_MAP", "1", 1);
 	bench_host_start(&host, "4G");
 	vm = bench_vm_start(&host, BREAK_VM);
 	look.memory = bench_map(BREAK_BYTES, false);

@@ -5,8 +5,8 @@
 #
 # Why: KSM is what people have today. How: the same guests, first under Memtide in one group, then under plain QEMU. All boot,
 # read the same files and rest before anybody looks for equal pages. Then Memtide's scanner has 60 s, without any
-# pressure, and its processor time is taken: of the daemon and of its threads in the VMMs. Then ksmd runs for the same
-# processor time, or 60 s. Large pages are off in both halves: KSM would split them,
+# pressure, and its processor time is taken: of the daemon and of its threads in the VMMs, less what they need without it.
+# Then ksmd runs for the same processor time, or 60 s. All guests report what they free. Large pages are off in both halves: KSM would split them,
 # Memtide's scanner passes them over. Zero pages are not counted on either side.
 #
 # usage: bench_ksm.sh BUILD-DIRECTORY [GUESTS] [MEMORY]. Needs root, and KSM in the kernel.
@@ -57,7 +57,7 @@ memtide_cpu_ns() {
 
 plain_start() {
 	"$boot" --accel tcg --timeout 100000 --serial "$work/$1.serial" --name "$1" --run "$work_in_guest" --mem "$mem" \
-		>"$work/$1.log" 2>&1 &
+		--balloon >"$work/$1.log" 2>&1 &
 	guest_pid[$1]=$!
 }
 
@@ -66,7 +66,6 @@ all_ready() {
 	for ((n = 1; n <= guests; n++)); do guest_booted "$1$n" && guest_says "$1$n" BENCH-READY || exit 1; done
 	sleep 5
 }
-
 
 echo never >$thp
 echo 2 >$ksm/run
@@ -77,9 +76,12 @@ for ((n = 1; n <= guests; n++)); do
 done
 all_ready m
 before=$(memtide_cpu_ns)
+sleep $((seconds / 3))
+idle_ns=$((3 * ($(memtide_cpu_ns) - before)))
+before=$(memtide_cpu_ns)
 memtide set --host Mem.ShareScanTime=1 >/dev/null
 sleep $seconds
-our_ns=$(($(memtide_cpu_ns) - before))
+our_ns=$(($(memtide_cpu_ns) - before - idle_ns))
 our_pages=$(memtide list --json | jq '[.vms[].sharedFrames] | add / 4')
 for ((n = 1; n <= guests; n++)); do guest_check "m$n" || exit 1; done
 guests_end

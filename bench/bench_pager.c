@@ -22,7 +22,7 @@ static void bench_pager_open(struct bench_pager *bp, uint8_t *memory, uint64_t b
 	struct mt_err err = {0};
 	int device_fd = mt_uffd_device_open(&err);
 
-	if (device_fd < 0 || mt_uffd_open(&bp->uffd, device_fd, &err))
+	if (device_fd < 0 || mt_uffd_open(&bp->uffd, device_fd, false, &err))
 		bench_die("%s", err.msg);
 	close(device_fd);
 	bp->staging =

@@ -42,8 +42,8 @@ daemon_start 640M || exit 1
 memtide set --host Mem.IdleTax=0 Mem.SamplePeriod=5 Mem.BalancePeriod=5 >/dev/null || exit 1
 GUEST_LIMIT=600 guest_start idle "guestmem --size 380M --work 1; sleep 600" --mem 512M
 GUEST_LIMIT=600 guest_start busy "guestmem --size 380M --work 500 --hot-pct 100 --report 1 --seed 2" --mem 512M
-wait_until 120 grep -qas 'guestmem: PASS' "$work/idle.serial" || { say "the idle guest does not get ready"; exit 1; }
-wait_until 120 grep -qas 'guestmem: work' "$work/busy.serial" || { say "the busy guest does not get ready"; exit 1; }
+wait_until grep -qas 'guestmem: PASS' "$work/idle.serial" || { say "the idle guest does not get ready"; exit 1; }
+wait_until grep -qas 'guestmem: work' "$work/busy.serial" || { say "the busy guest does not get ready"; exit 1; }
 read -r idle0 busy0 ops0 <<<"$(phase 0)"
 read -r idle75 busy75 ops75 <<<"$(phase 75)"
 guest_check idle && guest_check busy || exit 1

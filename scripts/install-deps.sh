@@ -10,7 +10,7 @@ set -euo pipefail
 
 build="meson ninja-build pkg-config gcc libc6-dev linux-libc-dev liblz4-dev libxxhash-dev liburing-dev libjson-c-dev libseccomp-dev nettle-dev"
 guest="qemu-system-x86 seabios ipxe-qemu mmdebstrap e2fsprogs cpio lz4 xz-utils zstd kmod binutils busybox-static jq"
-ci="clang clang-format clang-tidy libvirt-dev libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
+ci="clang clang-format clang-tidy libvirt-dev libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients systemd procps"
 # What an apt-get command may take at most, in seconds.
 limit=900
 
@@ -18,7 +18,7 @@ usage() {
 	cat <<-'END'
 	usage: install-deps.sh [--ci] [--print]
 	Install the Debian packages that this machine lacks.
-	  --ci     also what .ci/run needs: clang, clang-format, clang-tidy, and libvirt for its tests
+	  --ci     also what .ci/run needs: clang, clang-format, clang-tidy, and libvirt and systemd for their tests
 	  --print  print the names of all of them, and install nothing
 	END
 }

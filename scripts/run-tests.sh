@@ -21,7 +21,7 @@ usage() {
 	END
 }
 
-# Prints the counts and, before them, what failed or was skipped.
+# Prints the counts and, before them, what failed, with the last it said, or was skipped.
 count() {
 	awk '
 	# The value of a string key; quotes inside of a value are escaped, so a bare one ends it.
@@ -35,26 +35,39 @@ count() {
 				i++
 		return substr(rest, 1, i - 1)
 	}
+	# The last it said before this result.
+	function tell(   k) {
+		for (k = said > 15 ? said - 15 : 0; k < said; k++) {
+			gsub(/\\"/, "\"", reason[k])
+			printf "    %s\n", reason[k]
+		}
+	}
 	{
 		name = value("name")
 		# The result stands behind the output, which may be long.
 		result = match($0, /"result": "[A-Z]+"/) ? substr($0, RSTART + 11, RLENGTH - 12) : "ERROR"
-		ok = bad = skip = 0
+		ok = bad = skip = said = 0
 		n = split(value("stdout"), line, /\\n/)
 		for (i = 1; i <= n; i++) {
 			if (line[i] ~ /^not ok/ && line[i] !~ /# *TODO/) {
 				bad++
 				printf "failed: %s: %s\n", name, line[i]
+				tell()
 			} else if (line[i] ~ /^ok.*# *[Ss][Kk][Ii][Pp]/) {
 				skip++
 				printf "skipped: %s: %s\n", name, line[i]
 			} else if (line[i] ~ /^ok/) {
 				ok++
 			}
+			if (line[i] ~ /^(not )?ok/)
+				said = 0
+			else if (line[i] != "")
+				reason[said++] = line[i]
 		}
 		if (result ~ /^(FAIL|ERROR|TIMEOUT|INTERRUPT|UNEXPECTEDPASS)$/ && !bad) {
 			bad = 1
 			printf "failed: %s: %s\n", name, result
+			tell()
 		} else if (!ok && !bad && !skip) {
 			if (result == "SKIP")
 				skip = 1
@@ -72,7 +85,8 @@ case "${1:-}" in -h | --help) usage; exit 0 ;; esac
 log=$build/meson-logs/testlog.json
 rm -f "$log"
 status=0
-meson test -C "$build" --print-errorlogs --num-processes "${TEST_JOBS:-2}" "$@" </dev/null || status=$?
+# Limits are for what hangs; a test is not wrong because the machine is slow.
+meson test -C "$build" --print-errorlogs --num-processes "${TEST_JOBS:-2}" --timeout-multiplier 10 "$@" </dev/null || status=$?
 if [ ! -s "$log" ]; then
 	echo "run-tests: no tests were run (status $status)"
 	echo "0 passed, 1 failed"

@@ -10,6 +10,11 @@
  * The library starts threads of its own (names "memtide-…") with all signals blocked. It never
  * exits, aborts, writes to standard output or error, or touches signal dispositions.
  *
+ * Files: the library has descriptors of its own, with high numbers. A VMM closes none that it did
+ * not open: pages that are out would never come back. A file on NFS, Ceph or their like that is
+ * open for O_DIRECT stays open until its transfers have ended: while it is, the library leaves all
+ * pages in their places.
+ *
  * Errors: functions return 0 or a negative errno value and leave a message for people in
  * @err (which may be NULL).
  */

@@ -23,12 +23,28 @@ static uint64_t hist_bucket_end_ns(unsigned int index)
 	return ((uint64_t)(4 + index % 4 + 1) << (log2 - 2)) - 1;
 }
 
+static uint64_t hist_read(const _Atomic uint64_t *value)
+{
+	return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+/* There is one writer, so this need not be one step. */
+static void hist_more(_Atomic uint64_t *value, uint64_t more)
+{
+	atomic_store_explicit(value, hist_read(value) + more, memory_order_relaxed);
+}
+
 void mt_hist_add(struct mt_hist *hist, uint64_t ns)
 {
-	hist->count[hist_bucket(ns)]++;
-	hist->sum_ns += ns;
-	if (ns > hist->max_ns)
-		hist->max_ns = ns;
+	hist_more(&hist->count[hist_bucket(ns)], 1);
+	hist_more(&hist->sum_ns, ns);
+	if (ns > mt_hist_max_ns(hist))
+		atomic_store_explicit(&hist->max_ns, ns, memory_order_relaxed);
+}
+
+uint64_t mt_hist_max_ns(const struct mt_hist *hist)
+{
+	return hist_read(&hist->max_ns);
 }
 
 uint64_t mt_hist_total(const struct mt_hist *hist)
@@ -36,7 +52,7 @@ uint64_t mt_hist_total(const struct mt_hist *hist)
 	uint64_t total = 0;
 
 	for (unsigned int i = 0; i < MT_HIST_BUCKETS; i++)
-		total += hist->count[i];
+		total += hist_read(&hist->count[i]);
 	return total;
 }
 
@@ -49,9 +65,9 @@ uint64_t mt_hist_percentile_ns(const struct mt_hist *hist, unsigned int pct)
 	if (!total)
 		return 0;
 	for (unsigned int i = 0; i < MT_HIST_BUCKETS; i++) {
-		seen += hist->count[i];
+		seen += hist_read(&hist->count[i]);
 		if (seen >= wanted && seen)
 			return hist_bucket_end_ns(i);
 	}
-	return hist->max_ns;
+	return mt_hist_max_ns(hist);
 }

@@ -193,6 +193,8 @@ static void print_json(const struct pagemap *map, const struct pagemap_process *
 			json_object_object_add(process, "userCr3", json_object_new_string(cr3));
 		json_object_object_add(process, "tables",
 				       json_object_new_int64((int64_t)processes[i].tables * 4));
+		json_object_object_add(process, "tablesUnread",
+				       json_object_new_int64((int64_t)processes[i].unread * 4));
 		json_counts(process, processes[i].counts);
 		json_object_array_add(list, process);
 	}
@@ -211,6 +213,7 @@ static void print_processes(const struct pagemap_process *processes, int count)
 	static const char *const heading[] = {"CR3",      ">IN-PLACE", ">ZERO",  ">ZIPPED",
 					      ">SWAPPED", ">NONE",     ">TABLES"};
 	struct table table;
+	uint64_t unread = 0;
 	int pairs = 0;
 
 	table_init(&table, MT_ARRAY_SIZE(heading), heading);
@@ -232,6 +235,7 @@ static void print_processes(const struct pagemap_process *processes, int count)
 			row[k] = text[k];
 		table_add(&table, row);
 		pairs += processes[i].user_cr3 != 0;
+		unread += processes[i].unread;
 	}
 	putchar('\n');
 	table_print(&table, stdout, 200);
@@ -239,6 +243,10 @@ static void print_processes(const struct pagemap_process *processes, int count)
 	if (pairs)
 		printf("%d of them have a second root at CR3 + 0x1000: page-table isolation.\n",
 		       pairs);
+	if (unread)
+		printf("%" PRIu64
+		       " page tables could not be read: what they map is missing here.\n",
+		       unread);
 }
 
 struct pagemap_args {

@@ -47,6 +47,7 @@ struct pagemap_process {
 	uint64_t cr3;
 	uint64_t user_cr3; /* its other root, in use in user space (page-table isolation); or 0 */
 	uint64_t tables;   /* page-table pages below the root, and roots */
+	uint64_t unread;   /* of these, could not be read: what they map is missing */
 	uint64_t counts[PAGEMAP_CLASSES]; /* of the pages mapped; shared ones count for each */
 };
 

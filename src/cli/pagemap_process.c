@@ -102,9 +102,12 @@ static void count_table(struct search *search, struct pagemap_process *process, 
 		return;
 	for (unsigned int i = 0; i < entries; i++) {
 		uint64_t entry, gpa;
+		int rc = search->memory.load(search->mem, table + 8 * i, &entry);
 
-		if (search->memory.load(search->mem, table + 8 * i, &entry))
+		if (rc) {
+			process->unread += rc != -ENXIO; /* no memory: not a table either */
 			return;
+		}
 		if (!(entry & MT_PTE_P) ||
 		    !(entry & MT_PTE_US)) /* some kernels map all memory low */
 			continue;
@@ -118,12 +121,13 @@ static void count_table(struct search *search, struct pagemap_process *process, 
 	}
 }
 
+/* As far as can be told. */
 static bool maps_anything(const struct pagemap_process *process)
 {
 	for (unsigned int i = 0; i < PAGEMAP_CLASSES; i++)
 		if (process->counts[i])
 			return true;
-	return false;
+	return process->unread;
 }
 
 /* May there be a page table in a page of this class? */

@@ -84,6 +84,9 @@ static void show_memory(struct json_object *vm)
 		       rows[i].meaning);
 	printf("  %-13s %7s  what it swaps\n", "encrypted",
 	       field_u64(vm, "swapEncrypted") ? "yes" : "no");
+	if (field_u64(vm, "directIo"))
+		printf("  %-13s %7s  its direct I/O is not reported by the kernel (see events)\n",
+		       "in place", "all");
 	show_regions(vm);
 }
 

@@ -84,7 +84,7 @@ static int hello_known(struct mt_link *link, const struct mt_wire_hello *hello, 
 				  "VM '%s' says it was granted %llu pages, it was %llu", vm->name,
 				  (unsigned long long)hello->grant_pages,
 				  (unsigned long long)pages);
-	if (mt_ledger_return(link->server->ledger, vm->account, pages - hello->grant_pages))
+	if (mt_registry_returned(vm, pages - hello->grant_pages))
 		return mt_err_set(err, -EPROTO, "VM '%s': grant can't be set", vm->name);
 	if (vm->swap_unknown)
 		vm->base_pages = hello->memsize_pages;

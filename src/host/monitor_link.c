@@ -6,6 +6,7 @@
 #include "host/monitor_msgs.h"
 #include "host/monitor_region.h"
 #include "host/rights.h"
+#include "host/share.h"
 #include "sys/process.h"
 #include "sys/sock.h"
 
@@ -191,6 +192,7 @@ static void link_on_event(void *ctx, uint32_t events)
 	for (unsigned int i = 0; i < LINK_TURN_PACKETS; i++)
 		if (!link_receive(link))
 			break;
+	mt_share_say(link->server);
 }
 
 static int link_new(struct mt_server *server, int fd)

@@ -32,6 +32,11 @@ struct mt_link {
 	struct mt_packet *queue_head;
 	struct mt_packet *queue_tail;
 	unsigned int queued;
+	/* Gathered while packets are read, and sent when that is over: mt_share_say(). */
+	struct {
+		uint32_t count;
+		uint32_t gpn[MT_WIRE_SHARE_PAGES];
+	} share_again;
 	struct mt_link *next;
 };
 

@@ -124,15 +124,12 @@ static void msgs_grant_return(struct mt_link *link, const struct mt_wire_grant_r
 	struct mt_server *server = link->server;
 	struct mt_vmrec *vm = link->vm;
 
-	if (mt_ledger_return(server->ledger, vm->account, msg->pages)) {
+	if (mt_registry_returned(vm, msg->pages)) {
 		mt_link_break(link, "dropped: returned %llu pages and was granted %llu",
 			      (unsigned long long)msg->pages,
 			      (unsigned long long)mt_account_pages(vm->account));
 		return;
 	}
-	/* It let go before it said so: older statistics must not be added to newer ones of others.
-	 */
-	vm->stats[MT_C_HELD] = MT_MIN(vm->stats[MT_C_HELD], mt_account_pages(vm->account));
 	mt_balance_again(server);
 }
 
@@ -148,6 +145,21 @@ static void msgs_event(struct mt_link *link, const struct mt_wire_event *event)
 static void msgs_bye(struct mt_link *link)
 {
 	mt_registry_remove(link->server, link->vm, "left management");
+}
+
+static void msgs_share(struct mt_link *link, enum mt_wire_type type, const union mt_wire_msg *msg,
+		       int passed)
+{
+	if (type == MT_WIRE_SHARE_OFFER)
+		mt_share_offered(link, &msg->share_offer);
+	else if (type == MT_WIRE_SHARE_LOOK)
+		mt_share_looked(link, &msg->share_look);
+	else if (type == MT_WIRE_SHARE_PAGE)
+		mt_share_page(link, &msg->share_page);
+	else if (type == MT_WIRE_SHARE_RELEASE)
+		mt_share_released(link, &msg->share_release);
+	else
+		mt_share_kept(link, &msg->share_keep, passed);
 }
 
 static void msgs_dispatch(struct mt_link *link, enum mt_wire_type type,
@@ -185,20 +197,16 @@ static void msgs_dispatch(struct mt_link *link, enum mt_wire_type type,
 		msgs_bye(link);
 		break;
 	case MT_WIRE_SHARE_OFFER:
-		mt_share_offered(link, &msg->share_offer);
-		break;
+	case MT_WIRE_SHARE_LOOK:
 	case MT_WIRE_SHARE_PAGE:
-		mt_share_page(link, &msg->share_page);
-		break;
 	case MT_WIRE_SHARE_RELEASE:
-		mt_share_released(link, &msg->share_release);
-		break;
 	case MT_WIRE_SHARE_KEEP:
-		mt_share_kept(link, &msg->share_keep, passed);
+		msgs_share(link, type, msg, passed);
 		break;
 	case MT_WIRE_SHARE_START:
 	case MT_WIRE_SHARE_ANSWER:
 	case MT_WIRE_SHARE_AGAIN:
+	case MT_WIRE_SHARE_LOOKED:
 	case MT_WIRE_WELCOME:
 	case MT_WIRE_REFUSED:
 	case MT_WIRE_REGION_OK:

@@ -216,6 +216,18 @@ int mt_registry_add(struct mt_server *server, const char *name,
 	return 0;
 }
 
+int mt_registry_returned(struct mt_vmrec *vm, uint64_t pages)
+{
+	int rc = mt_ledger_return(vm->server->ledger, vm->account, pages);
+
+	if (rc)
+		return rc;
+	/* It let go before it said so: older statistics must not be added to newer ones of others.
+	 */
+	vm->stats[MT_C_HELD] = MT_MIN(vm->stats[MT_C_HELD], mt_account_pages(vm->account));
+	return 0;
+}
+
 void mt_registry_remove(struct mt_server *server, struct mt_vmrec *vm, const char *why)
 {
 	bool found;

@@ -24,6 +24,9 @@ MT_MUST_CHECK int mt_registry_add(struct mt_server *server, const char *name,
 				  const struct mt_vm_settings *settings, struct mt_vmrec **ret_vm,
 				  struct mt_err *err);
 
+/** mt_registry_returned() - @vm has let go of @pages. Return: 0, or -EINVAL if it had fewer. */
+MT_MUST_CHECK int mt_registry_returned(struct mt_vmrec *vm, uint64_t pages);
+
 /** mt_registry_remove() - the VM is gone: its name and its grant are free again */
 void mt_registry_remove(struct mt_server *server, struct mt_vmrec *vm, const char *why);
 

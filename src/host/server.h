@@ -49,6 +49,7 @@ struct mt_server {
 	uint32_t last_serial;
 
 	struct mt_share_group *share_groups;
+	bool share_to_say;        /* links have answers gathered, see mt_share_say() */
 	uint64_t common_balanced; /* shared frames at the last balancing because of them */
 	unsigned int host_mhz;    /* of all processors */
 

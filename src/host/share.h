@@ -60,9 +60,13 @@ void mt_share_forget(struct mt_vmrec *vm);
 
 /** mt_share_offered(), ... - messages of a monitor; @passed: descriptor that came with it, or -1 */
 void mt_share_offered(struct mt_link *link, const struct mt_wire_share_offer *msg);
+void mt_share_looked(struct mt_link *link, const struct mt_wire_share_look *msg);
 void mt_share_page(struct mt_link *link, const struct mt_wire_share_page *msg);
 void mt_share_released(struct mt_link *link, const struct mt_wire_share_release *msg);
 void mt_share_kept(struct mt_link *link, const struct mt_wire_share_keep *msg, int passed);
+
+/** mt_share_say() - send what answers to one monitor's messages have been gathered, to whomever */
+void mt_share_say(struct mt_server *server);
 
 /** mt_share_frames() - frames in use, in all groups */
 uint64_t mt_share_frames(const struct mt_server *server);

@@ -29,14 +29,15 @@ static bool share_ready(struct mt_link *link, const char *what)
 	return false;
 }
 
-static uint32_t share_verdict(struct mt_vmrec *vm, mt_gpn_t gpn, uint64_t hash)
+static uint32_t share_verdict(struct mt_vmrec *vm, mt_gpn_t gpn, uint64_t hash, bool large)
 {
 	struct mt_share_group *group = vm->share_group;
 	mt_frame_t frame = MT_FRAME_NONE;
 	enum mt_share_verdict verdict;
 
 	do
-		verdict = mt_share_offer(group->table, vm->sharer, gpn, hash, &frame);
+		verdict = large ? mt_share_offer_large(group->table, vm->sharer, gpn, hash)
+				: mt_share_offer(group->table, vm->sharer, gpn, hash, &frame);
 	while (verdict == MT_SHARE_REFUSED && mt_share_group_feed(vm->server, group));
 	/* An older hint may have had to go for this one: the next shall find room. */
 	if (verdict == MT_SHARE_HINTED)
@@ -51,6 +52,8 @@ static uint32_t share_verdict(struct mt_vmrec *vm, mt_gpn_t gpn, uint64_t hash)
 		return MT_WIRE_SHARE_SAME;
 	case MT_SHARE_REFUSED:
 		return MT_WIRE_SHARE_FULL;
+	case MT_SHARE_LIKE:
+		return MT_WIRE_SHARE_LIKE;
 	case MT_SHARE_HINTED:
 		break;
 	}
@@ -68,26 +71,64 @@ void mt_share_offered(struct mt_link *link, const struct mt_wire_share_offer *ms
 	answer.share_answer.count = msg->count;
 	for (uint32_t i = 0; i < msg->count; i++)
 		answer.share_answer.frame[i] =
-			share_verdict(link->vm, MT_GPN(msg->gpn[i]), msg->hash[i]);
+			share_verdict(link->vm, MT_GPN(msg->gpn[i]), msg->hash[i], false);
 	mt_link_send(link, &answer, -1);
+}
+
+void mt_share_looked(struct mt_link *link, const struct mt_wire_share_look *msg)
+{
+	union mt_wire_msg answer;
+
+	if (!share_ready(link, "SHARE_LOOK"))
+		return;
+	mt_wire_init(&answer, MT_WIRE_SHARE_LOOKED, 0);
+	answer.share_looked.batch = msg->batch;
+	answer.share_looked.count = msg->count;
+	for (uint32_t i = 0; i < msg->count; i++)
+		answer.share_looked.frame[i] = share_verdict(link->vm, MT_GPN(msg->gpn[i]),
+							     msg->hash[i], msg->large[i] != 0);
+	mt_link_send(link, &answer, -1);
+}
+
+static void share_say_again(struct mt_link *link)
+{
+	uint32_t count = link->share_again.count;
+	union mt_wire_msg msg;
+
+	link->share_again.count = 0;
+	if (!count || link->queued > SHARE_QUEUE_MAX)
+		return;
+	mt_wire_init(&msg, MT_WIRE_SHARE_AGAIN, 0);
+	msg.share_again.count = count;
+	memcpy(msg.share_again.gpn, link->share_again.gpn, count * sizeof(uint32_t));
+	mt_link_send(link, &msg, -1);
+}
+
+void mt_share_say(struct mt_server *server)
+{
+	if (!server->share_to_say)
+		return;
+	server->share_to_say = false;
+	for (struct mt_link *link = server->links; link; link = link->next)
+		share_say_again(link);
 }
 
 /* Has the page's first owner look at it again. */
 static void share_again(const struct mt_share_hint *hint)
 {
 	struct mt_vmrec *vm = hint->member ? mt_share_ctx(hint->member) : NULL;
-	union mt_wire_msg msg;
+	struct mt_link *link = vm ? vm->link : NULL;
 
-	if (!vm || !vm->link || vm->link->queued > SHARE_QUEUE_MAX)
+	if (!link)
 		return;
-	mt_wire_init(&msg, MT_WIRE_SHARE_AGAIN, 0);
-	msg.share_again.count = 1;
-	msg.share_again.gpn[0] = hint->gpn.n;
-	mt_link_send(vm->link, &msg, -1);
+	if (link->share_again.count == MT_WIRE_SHARE_PAGES)
+		share_say_again(link);
+	link->share_again.gpn[link->share_again.count++] = hint->gpn.n;
+	link->server->share_to_say = true;
 }
 
-/* Makes a frame of content that has this hash. Return: its number, or why there is none. */
-static uint32_t share_make(struct mt_vmrec *vm, const struct mt_wire_share_page *msg)
+/* Makes a frame of page @i's content, hash checked. Return: its number, or why there is none. */
+static uint32_t share_make(struct mt_vmrec *vm, const struct mt_wire_share_page *msg, uint32_t i)
 {
 	struct mt_share_group *group = vm->share_group;
 	struct mt_share_hint hint;
@@ -98,12 +139,12 @@ static uint32_t share_make(struct mt_vmrec *vm, const struct mt_wire_share_page 
 	if (!mt_share_group_room(vm->server, group))
 		return MT_WIRE_SHARE_FULL;
 	do
-		rc = mt_share_make(group->table, vm->sharer, MT_GPN(msg->gpn), msg->hash, &frame,
-				   &fresh, &hint);
+		rc = mt_share_make(group->table, vm->sharer, MT_GPN(msg->gpn[i]), msg->hash[i],
+				   &frame, &fresh, &hint);
 	while (rc == -ENOSPC && mt_share_group_feed(vm->server, group));
 	if (rc)
 		return rc == -ENOENT ? MT_WIRE_SHARE_NONE : MT_WIRE_SHARE_FULL;
-	if (fresh && mt_frames_write(&group->frames, frame, msg->content)) {
+	if (fresh && mt_frames_write(&group->frames, frame, msg->content[i])) {
 		MT_ASSERT(!mt_share_release(group->table, vm->sharer, frame, &gone));
 		mt_share_group_freed(group, frame);
 		mt_share_group_flush(vm->server, group);
@@ -124,14 +165,17 @@ void mt_share_page(struct mt_link *link, const struct mt_wire_share_page *msg)
 		return;
 	mt_wire_init(&answer, MT_WIRE_SHARE_ANSWER, 0);
 	answer.share_answer.batch = msg->batch;
-	answer.share_answer.first = msg->index;
-	answer.share_answer.count = 1;
-	answer.share_answer.frame[0] = MT_WIRE_SHARE_NONE;
-	if (XXH3_64bits(msg->content, MT_PAGE_SIZE) != msg->hash)
-		mt_server_event_limited(link->server, &vm->rate, MT_EVENT_WARNING, vm->name,
-					"offered a page for sharing that is not what it said");
-	else
-		answer.share_answer.frame[0] = share_make(vm, msg);
+	answer.share_answer.first = msg->first;
+	answer.share_answer.count = msg->count;
+	for (uint32_t i = 0; i < msg->count; i++) {
+		answer.share_answer.frame[i] = MT_WIRE_SHARE_NONE;
+		if (XXH3_64bits(msg->content[i], MT_PAGE_SIZE) == msg->hash[i])
+			answer.share_answer.frame[i] = share_make(vm, msg, i);
+		else
+			mt_server_event_limited(
+				link->server, &vm->rate, MT_EVENT_WARNING, vm->name,
+				"offered a page for sharing that is not what it said");
+	}
 	mt_link_send(link, &answer, -1);
 }
 

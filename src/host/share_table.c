@@ -21,9 +21,8 @@
 /* Places looked at for the start of a run. */
 #define TABLE_LOOKS 256U
 
-/* Has *@array @room elements? If not, makes room for at least @want, the new ones all-ones. */
-static int table_grow(struct mt_share_table *table, void *array, uint32_t *room, uint32_t want,
-		      uint32_t size)
+int share_table_grow(struct mt_share_table *table, void *array, uint32_t *room, uint32_t want,
+		     uint32_t size)
 {
 	uint64_t more, count = MT_MAX(*room, TABLE_FIRST);
 	void *grown, *old;
@@ -64,7 +63,7 @@ static void table_spread(struct mt_share_table *table)
 	uint32_t old = table->heads;
 
 	if (table->heads >= table->entries_room ||
-	    table_grow(table, &table->head, &table->heads, old * 2, sizeof(*table->head)))
+	    share_table_grow(table, &table->head, &table->heads, old * 2, sizeof(*table->head)))
 		return;
 	memset(table->head, 0xff, (uint64_t)table->heads * sizeof(*table->head));
 	for (uint32_t i = 0; i < table->entries_made; i++)
@@ -72,7 +71,7 @@ static void table_spread(struct mt_share_table *table)
 			table_chain(table, i);
 }
 
-static uint32_t table_find(const struct mt_share_table *table, uint64_t hash)
+uint32_t share_find(const struct mt_share_table *table, uint64_t hash)
 {
 	uint32_t index = *share_head(table, hash);
 
@@ -81,8 +80,8 @@ static uint32_t table_find(const struct mt_share_table *table, uint64_t hash)
 	return index;
 }
 
-static uint32_t entry_new(struct mt_share_table *table, uint64_t hash, uint16_t member,
-			  uint32_t place)
+uint32_t share_entry_new(struct mt_share_table *table, uint64_t hash, uint16_t member,
+			 uint32_t place)
 {
 	uint32_t index = table->free_entry;
 
@@ -90,8 +89,8 @@ static uint32_t entry_new(struct mt_share_table *table, uint64_t hash, uint16_t 
 		table->free_entry = table->entry[index].next;
 	} else {
 		index = table->entries_made;
-		if (table_grow(table, &table->entry, &table->entries_room, index + 1,
-			       sizeof(*table->entry)))
+		if (share_table_grow(table, &table->entry, &table->entries_room, index + 1,
+				     sizeof(*table->entry)))
 			return MT_NONE32;
 		table_spread(table);
 		table->entries_made++;
@@ -101,7 +100,7 @@ static uint32_t entry_new(struct mt_share_table *table, uint64_t hash, uint16_t 
 	return index;
 }
 
-static void entry_del(struct mt_share_table *table, uint32_t index)
+void share_entry_del(struct mt_share_table *table, uint32_t index)
 {
 	uint32_t *link = share_head(table, table->entry[index].hash);
 
@@ -124,7 +123,8 @@ struct mt_share_table *mt_share_table_new(uint64_t limit_bytes)
 	table->limit_bytes = limit_bytes;
 	table->bytes = sizeof(*table);
 	table->free_entry = MT_NONE32;
-	if (table_grow(table, &table->head, &table->heads, TABLE_FIRST, sizeof(*table->head))) {
+	if (share_table_grow(table, &table->head, &table->heads, TABLE_FIRST,
+			     sizeof(*table->head))) {
 		free(table);
 		return NULL;
 	}
@@ -201,68 +201,12 @@ void mt_share_set_pages(struct mt_share_member *member, uint64_t pages)
 	member->pages = (uint32_t)MT_MIN(pages, UINT32_MAX - 1);
 }
 
-/*
- * The oldest hint leaves the ring, and the table unless it has become a frame. If its entry stands
- * for a newer hint of the same VM by now, that one goes early: a hint is no promise.
- */
-static void ring_drop(struct mt_share_table *table, struct mt_share_member *member)
-{
-	uint32_t index = member->ring[member->ring_first];
-
-	member->ring_first = (member->ring_first + 1) % member->ring_room;
-	member->ring_count--;
-	if (table->entry[index].member != member->index)
-		return;
-	entry_del(table, index);
-	table->hints--;
-}
-
-/* A ring twice the size, straightened. */
-static int ring_grow(struct mt_share_table *table, struct mt_share_member *member)
-{
-	uint32_t room = 0, *ring = NULL;
-	int rc = table_grow(table, &ring, &room, member->ring_room + 1, sizeof(*ring));
-
-	if (rc)
-		return rc;
-	for (uint32_t i = 0; i < member->ring_count; i++)
-		ring[i] = member->ring[(member->ring_first + i) % member->ring_room];
-	free(member->ring);
-	table->bytes -= (uint64_t)member->ring_room * sizeof(*ring);
-	member->ring = ring;
-	member->ring_room = room;
-	member->ring_first = 0;
-	return 0;
-}
-
-static enum mt_share_verdict hint_new(struct mt_share_table *table, struct mt_share_member *member,
-				      mt_gpn_t gpn, uint64_t hash)
-{
-	uint32_t index;
-
-	if (!member->pages)
-		return MT_SHARE_REFUSED;
-	while (member->ring_count >= member->pages)
-		ring_drop(table, member);
-	if (member->ring_count == member->ring_room && ring_grow(table, member)) {
-		if (!member->ring_count)
-			return MT_SHARE_REFUSED;
-		ring_drop(table, member);
-	}
-	index = entry_new(table, hash, member->index, gpn.n);
-	if (index == MT_NONE32)
-		return MT_SHARE_REFUSED;
-	member->ring[(member->ring_first + member->ring_count++) % member->ring_room] = index;
-	table->hints++;
-	return MT_SHARE_HINTED;
-}
-
 /* Room for element @index in an array of counts; what is new is zero. */
 static int room_zeroed(struct mt_share_table *table, uint32_t **counts, uint32_t *room,
 		       uint32_t index)
 {
 	uint32_t old = *room;
-	int rc = table_grow(table, counts, room, index + 1, sizeof(**counts));
+	int rc = share_table_grow(table, counts, room, index + 1, sizeof(**counts));
 
 	if (!rc && *room > old)
 		memset(*counts + old, 0, (uint64_t)(*room - old) * sizeof(**counts));
@@ -287,15 +231,23 @@ static void use_add(struct mt_share_table *table, struct mt_share_member *member
 enum mt_share_verdict mt_share_offer(struct mt_share_table *table, struct mt_share_member *member,
 				     mt_gpn_t gpn, uint64_t hash, mt_frame_t *ret_frame)
 {
-	uint32_t index = table_find(table, hash);
-	const struct share_entry *entry;
+	uint32_t index = share_find(table, hash);
+	struct share_entry *entry;
 
 	if (index == MT_NONE32)
-		return hint_new(table, member, gpn, hash);
+		return share_hint_new(table, member, gpn, hash, false);
 	entry = &table->entry[index];
 	if (entry->member != MEMBER_FRAME) {
-		if (entry->member == member->index && entry->place == gpn.n)
+		if (share_hint_is_of(entry, member, gpn)) {
+			entry->large = false;
 			return MT_SHARE_SAME;
+		}
+		/* A page in a large page can't be shared: this one takes its place. */
+		if (entry->large) {
+			share_entry_del(table, index);
+			table->hints--;
+			return share_hint_new(table, member, gpn, hash, false);
+		}
 		return member->used < member->pages ? MT_SHARE_WANTED : MT_SHARE_REFUSED;
 	}
 	if (use_room(table, member, MT_FRAME(entry->place)))
@@ -366,8 +318,8 @@ static uint32_t frame_pick(struct mt_share_table *table, const struct mt_share_m
 /* Room for frame @number in the array; those between are free. */
 static int frame_room(struct mt_share_table *table, uint32_t number)
 {
-	int rc = table_grow(table, &table->frame, &table->frames_room, number + 1,
-			    sizeof(*table->frame));
+	int rc = share_table_grow(table, &table->frame, &table->frames_room, number + 1,
+				  sizeof(*table->frame));
 
 	if (rc)
 		return rc;
@@ -395,7 +347,7 @@ int mt_share_make(struct mt_share_table *table, struct mt_share_member *member, 
 		  uint64_t hash, mt_frame_t *ret_frame, bool *ret_fresh,
 		  struct mt_share_hint *ret_hint)
 {
-	uint32_t index = table_find(table, hash);
+	uint32_t index = share_find(table, hash);
 	uint32_t number;
 	mt_frame_t frame;
 
@@ -407,7 +359,7 @@ int mt_share_make(struct mt_share_table *table, struct mt_share_member *member, 
 		return mt_share_offer(table, member, gpn, hash, ret_frame) == MT_SHARE_FOUND
 			       ? 0
 			       : -ENOSPC;
-	if (table->entry[index].member == member->index && table->entry[index].place == gpn.n)
+	if (share_hint_is_of(&table->entry[index], member, gpn) || table->entry[index].large)
 		return -ENOENT;
 	number = frame_pick(table, member, gpn);
 	if (number == MT_NONE32 || frame_room(table, number))
@@ -436,7 +388,7 @@ int mt_share_release(struct mt_share_table *table, struct mt_share_member *membe
 		member->told[frame.n]--;
 	if (--table->frame[frame.n].uses)
 		return 0;
-	entry_del(table, table->frame[frame.n].entry);
+	share_entry_del(table, table->frame[frame.n].entry);
 	table->frame[frame.n].entry = MT_NONE32;
 	table->frames--;
 	*ret_freed = true;
@@ -466,7 +418,7 @@ static int keep_adopt(struct mt_share_table *table, struct mt_share_member *memb
 	if (frame_room(table, frame.n) || use_room(table, member, frame))
 		return -ENOSPC;
 	if (!table->frame[frame.n].uses) {
-		index = entry_new(table, hash, MEMBER_FRAME, frame.n);
+		index = share_entry_new(table, hash, MEMBER_FRAME, frame.n);
 		if (index == MT_NONE32)
 			return -ENOSPC;
 		table->frame[frame.n].entry = index;
@@ -567,7 +519,7 @@ void mt_share_leave(struct mt_share_table *table, struct mt_share_member *member
 {
 	mt_share_release_all(table, member, freed, ctx);
 	while (member->ring_count)
-		ring_drop(table, member);
+		share_hint_drop_oldest(table, member);
 	mt_share_keep_begin(table, member);
 	table->bytes -= ((uint64_t)member->ring_room + member->uses_room) * sizeof(uint32_t);
 	free(member->ring);

@@ -6,6 +6,7 @@
  * content itself; that is checked by whoever calls mt_share_make(). An entry is one of two things:
  *
  *   hint    hash → one page of one VM. Nothing is promised: the VM may have changed the page since.
+ *           It may be part of a large page, and then it only tells others like it that it is there.
  *   frame   hash → a frame of the group's memory, and how many guest pages use it.
  *
  * A second page with the hash of a hint is wanted: its content, once checked, becomes a frame, and
@@ -32,6 +33,7 @@ enum mt_share_verdict {
 	MT_SHARE_WANTED,  /* another page had this hash: send the content */
 	MT_SHARE_FOUND,   /* there is a frame, and the page may use it */
 	MT_SHARE_REFUSED, /* the VM or the table is at its limit */
+	MT_SHARE_LIKE,    /* part of a large page: a like is known, a frame or another page */
 };
 
 /* A page that was a hint when its like became a frame. */
@@ -84,6 +86,15 @@ void mt_share_leave(struct mt_share_table *table, struct mt_share_member *member
  */
 enum mt_share_verdict mt_share_offer(struct mt_share_table *table, struct mt_share_member *member,
 				     mt_gpn_t gpn, uint64_t hash, mt_frame_t *ret_frame);
+
+/**
+ * mt_share_offer_large() - page @gpn of a member, part of a large page, has content with @hash
+ *
+ * It uses no frame, and none is made for it. Return: HINTED, SAME, LIKE or REFUSED.
+ */
+enum mt_share_verdict mt_share_offer_large(struct mt_share_table *table,
+					   struct mt_share_member *member, mt_gpn_t gpn,
+					   uint64_t hash);
 
 /**
  * mt_share_make() - the content of page @gpn, which was WANTED, was checked: make a frame of it

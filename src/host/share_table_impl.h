@@ -12,7 +12,8 @@ struct share_entry {
 	uint32_t next;   /* in its chain, or in the list of free entries */
 	uint32_t place;  /* a hint's page; a frame's number */
 	uint16_t member; /* of a hint; MEMBER_FRAME; MEMBER_FREE */
-	uint8_t pad[6];
+	bool large;      /* of a hint: its page is part of a large page */
+	uint8_t pad[5];
 };
 
 /* Instead of a VM's index. */
@@ -66,5 +67,37 @@ static inline uint32_t *share_head(const struct mt_share_table *table, uint64_t 
 {
 	return &table->head[(hash ^ hash >> 32) & (table->heads - 1)];
 }
+
+/* share_table.c */
+
+/** share_table_grow() - has *@array @room elements? If not, room for @want, the new ones all-ones.
+ *
+ * Return: 0, or -ENOSPC at the table's limit.
+ */
+int share_table_grow(struct mt_share_table *table, void *array, uint32_t *room, uint32_t want,
+		     uint32_t size);
+
+/** share_find() - the entry with that hash, or MT_NONE32 */
+uint32_t share_find(const struct mt_share_table *table, uint64_t hash);
+
+/** share_entry_new() - a new entry, in its chain; MT_NONE32 at the limit */
+uint32_t share_entry_new(struct mt_share_table *table, uint64_t hash, uint16_t member,
+			 uint32_t place);
+
+/** share_entry_del() - take an entry away */
+void share_entry_del(struct mt_share_table *table, uint32_t index);
+
+/* share_hints.c */
+
+/** share_hint_new() - remember page @gpn of a member. Return: HINTED or REFUSED. */
+enum mt_share_verdict share_hint_new(struct mt_share_table *table, struct mt_share_member *member,
+				     mt_gpn_t gpn, uint64_t hash, bool large);
+
+/** share_hint_drop_oldest() - the oldest hint leaves the ring, and the table if it still is one */
+void share_hint_drop_oldest(struct mt_share_table *table, struct mt_share_member *member);
+
+/** share_hint_is_of() - is the entry a hint of this very page? */
+bool share_hint_is_of(const struct share_entry *entry, const struct mt_share_member *member,
+		      mt_gpn_t gpn);
 
 #endif

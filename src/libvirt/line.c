@@ -8,6 +8,7 @@
  */
 #include "libvirt/line.h"
 #include "base/cleanup.h"
+#include "base/thread.h"
 #include "libvirt/domain.h"
 #include "qmp/message.h"
 #include "sys/sock.h"
@@ -231,8 +232,6 @@ struct lv_line *lv_line_new(const char *path, virDomainPtr domain, struct mt_err
 
 void lv_line_end(struct lv_line *line)
 {
-	uint64_t one = 1;
-
 	if (!line)
 		return;
 	unlink(line->path);
@@ -241,8 +240,7 @@ void lv_line_end(struct lv_line *line)
 		shutdown(line->fd, SHUT_RDWR);
 	atomic_store(&line->end, true);
 	/* from here on the thread may free it, but not before the lock is let go */
-	if (write(line->wake_fd, &one, sizeof(one)) < 0)
-		one = 0;
+	mt_thread_wake(line->wake_fd);
 	pthread_mutex_unlock(&line->lock);
 }
 

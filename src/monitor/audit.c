@@ -79,11 +79,16 @@ static void audit_copy(struct audit *audit, mt_gpn_t gpn, enum mt_page_state sta
 
 static void audit_present(struct audit *audit, mt_gpn_t gpn, enum mt_page_state state, bool present)
 {
+	struct mt_pager *pager = audit->pager;
+
 	/* A resident page may have been dropped by a discard that is still in the ring. */
 	if (present && state != MT_PAGE_RESIDENT && state != MT_PAGE_RELEASED &&
-	    !mt_page_mapped(&audit->pager->map, gpn))
+	    !mt_page_mapped(&pager->map, gpn))
 		mt_finding(&audit->found, "I8: page 0x%x is %s, yet there is a page in its place",
 			   gpn.n, mt_page_state_name(state));
+	if (!present && state == MT_PAGE_RESIDENT && mt_page_absence(pager, gpn) == MT_ABSENCE_LOST)
+		mt_finding(&audit->found, "I8: page 0x%x is resident, yet it is not in its place",
+			   gpn.n);
 }
 
 static void audit_region(struct audit *audit, const struct mt_region *region)
@@ -138,6 +143,9 @@ static void audit_lists(struct audit *audit)
 		mt_finding(&audit->found, "I2: nominated list has %lu pages, %lu should be on it",
 			   (unsigned long)map->nominated.count,
 			   (unsigned long)audit->listed_nominated);
+	if (map->settled_pages > map->nominated.count)
+		mt_finding(&audit->found, "I2: %lu of %lu nominated pages are settled",
+			   (unsigned long)map->settled_pages, (unsigned long)map->nominated.count);
 	if (audit_list_length(audit, &map->zipped, MT_PAGE_ZIPPED) != map->zipped.count ||
 	    audit->listed_zipped != map->zipped.count)
 		mt_finding(&audit->found, "I2: zip list has %lu pages, %lu should be on it",

@@ -121,18 +121,25 @@ void mt_page_in_place(struct mt_pager *pager, mt_gpn_t gpn, enum mt_page_state f
 		mt_page_droppable_set(&pager->map, gpn);
 }
 
-enum mt_absence mt_page_absent(struct mt_pager *pager, mt_gpn_t gpn)
+enum mt_absence mt_page_absence(struct mt_pager *pager, mt_gpn_t gpn)
 {
 	/* Looked at after the page was found absent: whoever drops it has said so before. */
 	if (mt_discards_waiting(&pager->discards))
 		return MT_ABSENCE_SOON_KNOWN;
-	if (mt_page_droppable(&pager->map, gpn)) {
+	return mt_page_droppable(&pager->map, gpn) ? MT_ABSENCE_DROPPED : MT_ABSENCE_LOST;
+}
+
+enum mt_absence mt_page_absent(struct mt_pager *pager, mt_gpn_t gpn)
+{
+	enum mt_absence absence = mt_page_absence(pager, gpn);
+
+	if (absence == MT_ABSENCE_DROPPED) {
 		mt_page_set(&pager->map, gpn, MT_PAGE_RESIDENT, MT_PAGE_RELEASED, 0);
-		return MT_ABSENCE_DROPPED;
+	} else if (absence == MT_ABSENCE_LOST) {
+		mt_count(pager, MT_C_FAULT_UNSEEN, 1);
+		mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
 	}
-	mt_count(pager, MT_C_FAULT_UNSEEN, 1);
-	mt_page_lost(pager, gpn, MT_PAGE_RESIDENT, MT_SLOT_NONE, -ENODATA);
-	return MT_ABSENCE_LOST;
+	return absence;
 }
 
 /* Frees the copy that is not in guest RAM. What someone is busy with stays until he is done. */

@@ -2,11 +2,12 @@
 /* helper.c - the compressing thread; see helper.h */
 #define LZ4_STATIC_LINKING_ONLY
 #include "monitor/helper.h"
+#include "base/own_fds.h"
+#include "base/thread.h"
 #include "monitor/share.h"
 
 #include <errno.h>
 #include <lz4.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -50,15 +51,6 @@ static void helper_hash(struct mt_job *job, uint32_t i)
 	job->hash[i] = mt_share_hash(job->page[i]);
 }
 
-static void helper_notify(int fd)
-{
-	uint64_t one = 1;
-
-	/* Fails only when the counter is at its end, and then the sleeper wakes anyway. */
-	if (write(fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 bool mt_helper_run_one(struct mt_helper *helper)
 {
 	struct mt_job *job = mt_helper_job(helper, MT_JOB_QUEUED);
@@ -73,8 +65,34 @@ bool mt_helper_run_one(struct mt_helper *helper)
 			helper_compress(helper->lz4_state, job, i);
 	}
 	atomic_store_explicit(&job->phase, MT_JOB_DONE, memory_order_release);
-	helper_notify(helper->pager_fd);
+	mt_thread_wake(helper->pager_fd);
 	return true;
+}
+
+/*
+ * The userfaultfd must outlive every other reference to it: when the last one goes, pages that are
+ * out read as zeros. A VMM may close the process's by a raw system call; the one in this thread's
+ * own table it can't reach, and the guest then waits for its pages. Nothing else of the VMM's is
+ * kept: a socket that stays open here would never end for its peer.
+ */
+static void helper_keep_files(struct mt_helper *helper)
+{
+	const int keep[] = {helper->wake_fd, helper->pager_fd, helper->keep_fd, helper->read_fd};
+	int rc = mt_thread_own_files(keep, MT_ARRAY_SIZE(keep));
+
+	pthread_mutex_lock(&helper->lock);
+	helper->files = rc ? rc : 1;
+	pthread_cond_signal(&helper->knows_files);
+	pthread_mutex_unlock(&helper->lock);
+}
+
+/* Until then it has everything of the VMM's open, too. */
+static void helper_wait_files(struct mt_helper *helper)
+{
+	pthread_mutex_lock(&helper->lock);
+	while (!helper->files)
+		pthread_cond_wait(&helper->knows_files, &helper->lock);
+	pthread_mutex_unlock(&helper->lock);
 }
 
 static void *helper_main(void *arg)
@@ -82,7 +100,8 @@ static void *helper_main(void *arg)
 	struct mt_helper *helper = arg;
 	uint64_t woken;
 
-	pthread_setname_np(pthread_self(), "memtide-helper");
+	mt_thread_enter("memtide-helper");
+	helper_keep_files(helper);
 	while (!atomic_load_explicit(&helper->stop, memory_order_acquire)) {
 		if (mt_helper_run_one(helper))
 			continue;
@@ -113,22 +132,21 @@ static int helper_buffers(struct mt_helper *helper)
 
 int mt_helper_start(struct mt_helper *helper, int pager_fd)
 {
-	sigset_t all, old;
 	int rc;
 
 	helper->pager_fd = pager_fd;
-	helper->wake_fd = eventfd(0, EFD_CLOEXEC);
+	pthread_mutex_init(&helper->lock, NULL);
+	pthread_cond_init(&helper->knows_files, NULL);
+	helper->wake_fd = mt_fd_own(eventfd(0, EFD_CLOEXEC));
 	if (helper->wake_fd < 0)
 		return -errno;
 	rc = helper_buffers(helper);
 	if (rc || helper->by_hand)
 		return rc;
-	/* The VMM's signals are the VMM's business. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&helper->thread, NULL, helper_main, helper);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = mt_thread_start(&helper->thread, NULL, helper_main, helper);
 	helper->started = rc == 0;
+	if (!rc)
+		helper_wait_files(helper);
 	return rc;
 }
 
@@ -140,7 +158,7 @@ void mt_helper_stop(struct mt_helper *helper)
 		pthread_join(helper->thread, NULL);
 	}
 	if (helper->wake_fd > 0)
-		close(helper->wake_fd);
+		mt_fd_close(helper->wake_fd);
 	for (uint32_t i = 0; i < MT_JOBS; i++)
 		if (helper->job[i].out)
 			munmap(helper->job[i].out, MT_JOB_PAGES * MT_ZIP_OBJECT_MAX);
@@ -164,7 +182,7 @@ void mt_helper_submit(struct mt_helper *helper, struct mt_job *job)
 
 void mt_helper_wake(struct mt_helper *helper)
 {
-	helper_notify(helper->wake_fd);
+	mt_thread_wake(helper->wake_fd);
 }
 
 uint64_t mt_helper_bytes(void)

@@ -7,6 +7,9 @@
  * It reads staging and writes its own job, nothing else: what becomes of a page is the pager's
  * decision when it takes the job back. When there is no job the helper fills the nursery.
  *
+ * The thread has descriptors of its own, and with them keeps the userfaultfd open whatever the VMM
+ * closes.
+ *
  * Two jobs go round, so that one can be worked on while the other is filled or taken in.
  */
 #ifndef MT_MONITOR_HELPER_H
@@ -39,7 +42,6 @@ enum mt_job_phase { MT_JOB_IDLE, MT_JOB_QUEUED, MT_JOB_DONE };
 struct mt_job {
 	_Atomic int phase; /* enum mt_job_phase: the pager's unless QUEUED, then the helper's */
 	enum mt_job_kind kind;
-	bool evict;    /* what is not shared is to be compressed; HASH only */
 	uint32_t left; /* pager: pages of a hashed job that are to be compressed */
 	uint32_t count;
 	uint64_t ticket;
@@ -60,6 +62,12 @@ struct mt_helper {
 	_Atomic bool stop;
 	int wake_fd;  /* eventfd: the helper sleeps on it */
 	int pager_fd; /* eventfd of the pager, written when a job is done (borrowed) */
+	/* Borrowed, and kept open by the thread: the userfaultfd; what guest memory is read by. */
+	int keep_fd;
+	int read_fd;
+	pthread_mutex_t lock;
+	pthread_cond_t knows_files;
+	int files; /* [lock] 1: the thread has its own descriptors; -errno: it can't have */
 	void *lz4_state;
 	/* Called when there is no job; may do a bounded piece of work. Return: true if it did any.
 	 */

@@ -7,13 +7,14 @@
  */
 #include "monitor/link.h"
 #include "base/cleanup.h"
+#include "base/own_fds.h"
+#include "base/thread.h"
 #include "monitor/pager.h"
 #include "monitor/peek.h"
 #include "sys/sock.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -22,6 +23,7 @@
 
 #define LINK_STATS_MS     250
 #define LINK_RECONNECT_MS 300
+#define LINK_LOOK_MS      2000
 #define LINK_REQUEST_S    20
 #define LINK_HELLO_S      10
 
@@ -56,6 +58,9 @@ static int link_hello(struct mt_link *link, int fd, int *ret_device_fd, struct m
 	memset(&msg, 0, sizeof(msg));
 	msg.hello = link->hello;
 	rc = mt_sock_send(fd, &msg, sizeof(msg.hello), atomic_load(&link->swap_fd));
+	/* Closed by the VMM: the daemon is to hear of that all the more. */
+	if (rc == -EBADF)
+		rc = mt_sock_send(fd, &msg, sizeof(msg.hello), -1);
 	if (rc)
 		return mt_err_set(err, rc, "say hello to the daemon: %s", strerror(-rc));
 	rc = link_receive(fd, &msg, ret_device_fd, err);
@@ -110,15 +115,15 @@ int mt_link_open(struct mt_link *link, const struct mt_link_options *options, in
 	snprintf(msg.hello.share_group, sizeof(msg.hello.share_group), "%s",
 		 options->share_group ? options->share_group : "");
 	link->hello = msg.hello;
-	link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	link->wake_fd = mt_fd_own(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (link->wake_fd < 0)
 		return mt_err_set(err, -errno, "eventfd: %s", strerror(errno));
-	link->fd = mt_sock_connect(link->path, SOCK_SEQPACKET, err);
+	link->fd = mt_fd_own(mt_sock_connect(link->path, SOCK_SEQPACKET, err));
 	if (link->fd < 0)
 		return link->fd;
 	rc = link_hello(link, link->fd, ret_device_fd, err);
 	if (rc) {
-		close(link->fd);
+		mt_fd_close(link->fd);
 		link->fd = -1;
 	}
 	return rc;
@@ -127,10 +132,8 @@ int mt_link_open(struct mt_link *link, const struct mt_link_options *options, in
 void mt_link_kick(void *ctx)
 {
 	struct mt_link *link = ctx;
-	uint64_t one = 1;
 
-	if (write(link->wake_fd, &one, sizeof(one)) < 0)
-		return;
+	mt_thread_wake(link->wake_fd);
 }
 
 /* Gives up the connection: whoever waits for an answer will not get it. */
@@ -144,8 +147,7 @@ static void link_lost(struct mt_link *link)
 	link->request_failed = link->request_open;
 	pthread_cond_broadcast(&link->answered);
 	pthread_mutex_unlock(&link->lock);
-	if (fd >= 0)
-		close(fd);
+	mt_fd_close(fd);
 	link->hello.shared_pages = mt_share_link_cut(link);
 }
 
@@ -170,7 +172,7 @@ static void link_send_stats(struct mt_link *link)
 		MT_MIN(atomic_load(&pager->target_pages), mt_room_grant_pages(pager));
 	msg.stats.value[MT_C_FAULT_P50] = mt_hist_percentile_ns(&pager->fault_hist, 50);
 	msg.stats.value[MT_C_FAULT_P99] = mt_hist_percentile_ns(&pager->fault_hist, 99);
-	msg.stats.value[MT_C_FAULT_MAX] = pager->fault_hist.max_ns;
+	msg.stats.value[MT_C_FAULT_MAX] = mt_hist_max_ns(&pager->fault_hist);
 	(void)link_send(link, &msg);
 }
 
@@ -188,14 +190,27 @@ static void link_send_returns(struct mt_link *link)
 		link->returned_told_pages = returned;
 }
 
-static void link_send_event(struct mt_link *link, enum mt_event_level level, const char *text)
+static int link_send_event(struct mt_link *link, enum mt_event_level level, const char *text)
 {
 	union mt_wire_msg msg;
 
 	mt_wire_init(&msg, MT_WIRE_EVENT, 0);
 	msg.event.level = level;
 	snprintf(msg.event.text, sizeof(msg.event.text), "%s", text);
-	(void)link_send(link, &msg);
+	return link_send(link, &msg);
+}
+
+static void link_loss_text(const struct mt_pager *pager, char *text, size_t bytes)
+{
+	if (atomic_load(&pager->cut))
+		snprintf(text, bytes,
+			 "the VMM has closed Memtide's descriptors: pages that are out can't come "
+			 "back, and who touches one waits; restart the VM from its disk, and keep "
+			 "the VMM from closing descriptors that it did not open");
+	else
+		snprintf(text, bytes,
+			 "page 0x%x lost: %s; the VM is stopped at it, restart it from its disk",
+			 pager->loss.gpn.n, mt_page_loss_text(pager->loss.error));
 }
 
 static void link_send_losses(struct mt_link *link)
@@ -207,16 +222,14 @@ static void link_send_losses(struct mt_link *link)
 	char text[MT_WIRE_TEXT_MAX];
 
 	if (failed > link->losses_told) {
-		snprintf(text, sizeof(text),
-			 "page 0x%x lost: %s; the VM is stopped at it, restart it from its disk",
-			 pager->loss.gpn.n, mt_page_loss_text(pager->loss.error));
-		link_send_event(link, MT_EVENT_ERROR, text);
-		link->losses_told = failed;
+		link_loss_text(pager, text, sizeof(text));
+		if (!link_send_event(link, MT_EVENT_ERROR, text))
+			link->losses_told = failed;
 	} else if (errors > link->errors_told) {
 		snprintf(text, sizeof(text),
 			 "swap file: %lu transfers failed so far; pages stay where they are",
 			 (unsigned long)errors);
-		link_send_event(link, MT_EVENT_WARNING, text);
+		(void)link_send_event(link, MT_EVENT_WARNING, text);
 	}
 	link->errors_told = errors;
 }
@@ -309,6 +322,7 @@ static void link_dispatch(struct mt_link *link, const union mt_wire_msg *msg, in
 	case MT_WIRE_SHARE_START:
 	case MT_WIRE_SHARE_ANSWER:
 	case MT_WIRE_SHARE_AGAIN:
+	case MT_WIRE_SHARE_LOOKED:
 		link_share(link, msg, fd);
 		return;
 	case MT_WIRE_CHECK:
@@ -333,7 +347,7 @@ static void link_reconnect(struct mt_link *link)
 	struct mt_pager *pager = link->pager;
 	uint64_t returned = atomic_load_explicit(&pager->returned_pages, memory_order_acquire);
 	int device_fd = -1;
-	int fd = mt_sock_connect(link->path, SOCK_SEQPACKET, NULL);
+	int fd = mt_fd_own(mt_sock_connect(link->path, SOCK_SEQPACKET, NULL));
 
 	if (fd < 0)
 		return;
@@ -341,7 +355,7 @@ static void link_reconnect(struct mt_link *link)
 	link->hello.memsize_pages = atomic_load(&pager->counter[MT_C_MEMSIZE]);
 	link->hello.held_pages = atomic_load(&pager->counter[MT_C_HELD]);
 	if (link_hello(link, fd, &device_fd, NULL)) {
-		close(fd);
+		mt_fd_close(fd);
 		return;
 	}
 	if (device_fd >= 0)
@@ -368,20 +382,36 @@ static uint64_t link_now_ms(void)
 	return mt_pager_now_ns() / 1000000;
 }
 
+/* Looks when it is time, and when the pager wants it. Return: when it is time again. */
+static uint64_t link_look(struct mt_link *link, uint64_t due_ms)
+{
+	bool wanted = atomic_exchange(&link->pager->look_wanted, false);
+	bool due = link_now_ms() >= due_ms;
+
+	if (due || wanted)
+		link->look(link->look_ctx, due);
+	return due ? link_now_ms() + LINK_LOOK_MS : due_ms;
+}
+
 static void *link_main(void *arg)
 {
 	struct mt_link *link = arg;
-	uint64_t next_ms = 0, reconnect_ms = 0, drained;
+	uint64_t next_ms = 0, reconnect_ms = 0, look_ms = 0, drained;
+	bool deaf = false;
 
-	pthread_setname_np(pthread_self(), "memtide-link");
+	mt_thread_enter("memtide-link");
 	while (!atomic_load_explicit(&link->stop, memory_order_acquire)) {
 		struct pollfd fds[2] = {{.fd = link->fd, .events = POLLIN},
-					{.fd = link->wake_fd, .events = POLLIN}};
+					{.fd = deaf ? -1 : link->wake_fd, .events = POLLIN}};
 		int ready = poll(fds, 2, link->fd < 0 ? LINK_RECONNECT_MS : LINK_STATS_MS);
 
+		/* Closed by the VMM, as the daemon is about to be told: on without being woken. */
+		deaf = deaf || (ready > 0 && fds[1].revents & POLLNVAL);
 		if (ready > 0 && fds[1].revents &&
 		    read(link->wake_fd, &drained, sizeof(drained)) < 0)
 			drained = 0;
+		if (link->look)
+			look_ms = link_look(link, look_ms);
 		if (link->fd < 0) {
 			if (link_now_ms() < reconnect_ms)
 				continue;
@@ -405,14 +435,10 @@ static void *link_main(void *arg)
 
 int mt_link_start(struct mt_link *link, struct mt_pager *pager)
 {
-	sigset_t all, old;
 	int rc;
 
 	link->pager = pager;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&link->thread, NULL, link_main, link);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = mt_thread_start(&link->thread, NULL, link_main, link);
 	link->started = rc == 0;
 	return rc;
 }
@@ -429,10 +455,9 @@ void mt_link_close(struct mt_link *link)
 	if (link->fd >= 0) {
 		mt_wire_init(&msg, MT_WIRE_BYE, 0);
 		(void)link_send(link, &msg);
-		close(link->fd);
+		mt_fd_close(link->fd);
 	}
-	if (link->wake_fd >= 0)
-		close(link->wake_fd);
+	mt_fd_close(link->wake_fd);
 	link->fd = -1;
 	link->wake_fd = -1;
 	link->started = false;

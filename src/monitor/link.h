@@ -43,6 +43,13 @@ struct mt_link {
 	void *frames_map;
 	bool share_telling; /* the daemon is being told what is shared: releases wait */
 
+	/*
+	 * Called by the thread every two seconds (@due), whether the daemon is there or not, and
+	 * when the pager wants it.
+	 */
+	void (*look)(void *ctx, bool due);
+	void *look_ctx;
+
 	pthread_t thread;
 	bool started;
 	_Atomic bool stop;

@@ -58,8 +58,20 @@ struct mt_mem_ops {
 	/* Fill @present[i] for each page: is there memory of its own, in place or in kernel swap?
 	 */
 	int (*present)(void *ctx, void *addr, uint32_t pages, bool *present);
+	/*
+	 * Copy guest pages, where they are, to @to; any thread. False unless all were there to be
+	 * read; waits for none, brings none in. NULL if this can't be done.
+	 */
+	bool (*read)(void *ctx, void *to, const void *from, uint32_t pages);
 	/* Is the page at @addr part of a large page? */
 	bool (*large)(void *ctx, const void *addr);
+	/*
+	 * May there be I/O into guest pages that the kernel does not tell of? False only when it
+	 * is sure that none had begun before the call. Waits for nobody. NULL if there never is.
+	 */
+	bool (*unseen_io)(void *ctx);
+	/* Is anything mapped at @addr? */
+	bool (*mapped)(void *ctx, const void *addr);
 	/* Run the pager near thread @tid, whose faults it serves; 0: anywhere. May do nothing. */
 	void (*place)(void *ctx, uint32_t tid);
 	/* Read up to @max faults without blocking. Return: how many, or -errno. */

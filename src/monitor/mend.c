@@ -3,11 +3,15 @@
 #include "monitor/mend.h"
 #include "monitor/pager.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
+
+/* How often it was tried, in bits that no large page's address has. */
+#define MEND_TRIES_MASK 15ULL
 
 /* First page of the large page around @gpn if all of its small pages are in their places. */
 static bool mend_can_be(struct mt_pager *pager, const struct mt_region *region, mt_gpn_t gpn,
@@ -34,7 +38,7 @@ void mt_mend_wanted(struct mt_pager *pager, mt_gpn_t gpn)
 	for (uint32_t i = 0; i < MT_MENDS; i++) {
 		uint64_t is = atomic_load_explicit(&pager->mends.addr[i], memory_order_relaxed);
 
-		if (is == start)
+		if ((is & ~MEND_TRIES_MASK) == start)
 			return;
 		if (is)
 			continue;
@@ -44,18 +48,48 @@ void mt_mend_wanted(struct mt_pager *pager, mt_gpn_t gpn)
 	}
 }
 
+void mt_mend_forget(struct mt_mends *mends, const void *addr, uint64_t bytes)
+{
+	uint64_t start = (uint64_t)(uintptr_t)addr;
+
+	for (uint32_t i = 0; i < MT_MENDS; i++) {
+		uint64_t is = atomic_load_explicit(&mends->addr[i], memory_order_relaxed);
+
+		if (is && (is & ~MEND_TRIES_MASK) - start < bytes)
+			atomic_store_explicit(&mends->addr[i], 0, memory_order_release);
+	}
+}
+
+/* One try. Return: is that all there is to do about it? */
+static bool mend_try(struct mt_mends *mends, uint64_t addr)
+{
+	void *large = (void *)(uintptr_t)(addr & ~MEND_TRIES_MASK);
+
+	if (!madvise(large, MT_HUGE_SIZE, MADV_COLLAPSE)) {
+		atomic_fetch_add_explicit(&mends->mended, 1, memory_order_relaxed);
+		return true;
+	}
+	/* EBUSY: a page is out; EAGAIN: the kernel is at one. Others leave the pages as they are
+	 * for good reasons. */
+	return (errno != EBUSY && errno != EAGAIN) || (addr & MEND_TRIES_MASK) == MEND_TRIES_MASK;
+}
+
 bool mt_mend_one(struct mt_mends *mends)
 {
-	for (uint32_t i = 0; i < MT_MENDS; i++) {
+	while (mends->at < MT_MENDS) {
+		uint32_t i = mends->at++;
 		uint64_t addr = atomic_load_explicit(&mends->addr[i], memory_order_acquire);
+		bool done;
 
 		if (!addr)
 			continue;
-		/* Refused for many good reasons, all of which leave the pages as they are. */
-		if (!madvise((void *)(uintptr_t)addr, MT_HUGE_SIZE, MADV_COLLAPSE))
-			atomic_fetch_add_explicit(&mends->mended, 1, memory_order_relaxed);
-		atomic_store_explicit(&mends->addr[i], 0, memory_order_release);
-		return true;
+		done = mend_try(mends, addr);
+		/* It may have been forgotten meanwhile. */
+		atomic_compare_exchange_strong(&mends->addr[i], &addr, done ? 0 : addr + 1);
+		if (done)
+			return true;
 	}
+	/* What could not be done is tried again when the helper is next woken. */
+	mends->at = 0;
 	return false;
 }

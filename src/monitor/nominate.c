@@ -18,6 +18,8 @@
 #define NOMINATE_SCAN 16384U
 /* Pinned pages met in one call. */
 #define NOMINATE_REFUSALS 64U
+/* After it could not be told whether I/O may be under way. */
+#define NOMINATE_RETRY_NS 2000000ULL
 
 static bool hand_takes(const struct mt_pager *pager, mt_gpn_t gpn)
 {
@@ -41,7 +43,8 @@ static void hand_pass(struct mt_pager *pager, mt_gpn_t gpn)
 bool mt_nominate_may_find(const struct mt_pager *pager)
 {
 	/* After so many rounds the hottest page would have been taken, if it could be moved. */
-	return pager->hand_skipped < (MT_HEAT_ROUNDS_MAX + 1) * mt_regions_pages(&pager->regions) &&
+	return !pager->in_place &&
+	       pager->hand_skipped < (MT_HEAT_ROUNDS_MAX + 1) * mt_regions_pages(&pager->regions) &&
 	       pager->staging.used < pager->staging.size;
 }
 
@@ -95,6 +98,9 @@ uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
 	uint32_t done = 0, moved = 0, most = pages;
 
+	/* Here, as this is the one way out of guest memory. */
+	if (pager->in_place)
+		return 0;
 	while (done < pages) {
 		mt_gpn_t next = MT_GPN(gpn.n + done);
 		enum mt_mem_outcome outcome;
@@ -128,6 +134,30 @@ uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
 	return moved;
 }
 
+bool mt_nominate_settle(struct mt_pager *pager)
+{
+	uint64_t now_ns;
+
+	if (pager->in_place)
+		return false;
+	if (pager->mem.unseen_io) {
+		now_ns = mt_pager_now_ns();
+		if (now_ns < pager->settle_retry_ns)
+			return false;
+		if (pager->mem.unseen_io(pager->mem.ctx)) {
+			pager->settle_retry_ns = mt_pager_now_ns() + NOMINATE_RETRY_NS;
+			if (!atomic_load(&pager->unsettled_ns))
+				atomic_store(&pager->unsettled_ns, now_ns);
+			if (!atomic_exchange(&pager->look_wanted, true))
+				pager->notify(pager->notify_ctx);
+			return false;
+		}
+	}
+	atomic_store(&pager->unsettled_ns, 0);
+	mt_page_settle(&pager->map);
+	return true;
+}
+
 uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 {
 	/* No more than a round, or what was served in this turn would go before it was touched. */
@@ -135,7 +165,8 @@ uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 	uint64_t pinned = pager->counter[MT_C_PINNED];
 	uint32_t moved = 0;
 
-	if (!pager->regions.count)
+	/* Nor does a page lose its heat by being passed while none can be taken. */
+	if (!pager->regions.count || pager->in_place)
 		return 0;
 	/* The region under the hand may have gone, or another one taken its place. */
 	mt_hand_advance(&pager->regions, &pager->hand, 0);
@@ -161,6 +192,23 @@ uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages)
 	return moved;
 }
 
+uint32_t mt_nominate_undo_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
+	mt_stage_t slot = MT_STAGE(mt_page_place(&pager->map, gpn));
+	uint64_t bytes = 0;
+
+	pager->mem.move(pager->mem.ctx, mt_region_addr(region, gpn),
+			mt_staging_addr(&pager->staging, slot), (uint64_t)pages << MT_PAGE_SHIFT,
+			true, &bytes);
+	pages = (uint32_t)(bytes >> MT_PAGE_SHIFT);
+	for (uint32_t i = 0; i < pages; i++) {
+		mt_staging_free_empty(&pager->staging, MT_STAGE(slot.n + i));
+		mt_page_in_place(pager, MT_GPN(gpn.n + i), MT_PAGE_NOMINATED);
+	}
+	return pages;
+}
+
 enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool wake)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
@@ -179,6 +227,9 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
 	if (!busy)
 		outcome = pager->mem.move(pager->mem.ctx, to, from, MT_PAGE_SIZE, wake, &bytes);
 	if (outcome == MT_MEM_PINNED || outcome == MT_MEM_GONE) {
+		/* A copy would miss what still comes; where nothing is there is none. */
+		if (!busy && !mt_nominate_settle(pager) && pager->mem.mapped(pager->mem.ctx, to))
+			return MT_MEM_RETRY;
 		outcome = pager->mem.copy(pager->mem.ctx, to, from, MT_PAGE_SIZE, &bytes);
 		if (outcome == MT_MEM_DONE && !busy)
 			mt_staging_free_full(&pager->staging, slot);

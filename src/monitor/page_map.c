@@ -112,6 +112,18 @@ static void page_link_head(struct mt_page_map *map, struct mt_page_list *list, m
 		page_record(map, list->head)->link.prev = gpn.n;
 	list->head = gpn;
 	list->count++;
+	if (list == &map->nominated)
+		map->settled_pages = 0;
+}
+
+/* A page has left the nominated list: if not the last on it, it may have been one of the settled.
+ */
+static void page_unsettle(struct mt_page_map *map, bool was_last)
+{
+	if (was_last)
+		map->settled_pages = MT_MIN(map->settled_pages, map->nominated.count);
+	else if (map->settled_pages)
+		map->settled_pages--;
 }
 
 static void page_unlink(struct mt_page_map *map, struct mt_page_list *list, mt_gpn_t gpn)
@@ -128,6 +140,8 @@ static void page_unlink(struct mt_page_map *map, struct mt_page_list *list, mt_g
 	else
 		page_record(map, MT_GPN(page->link.next))->link.prev = page->link.prev;
 	list->count--;
+	if (list == &map->nominated)
+		page_unsettle(map, page->link.next == MT_NONE32);
 }
 
 int mt_map_init(struct mt_page_map *map)
@@ -268,6 +282,11 @@ void mt_page_busy_set(struct mt_page_map *map, mt_gpn_t gpn, uint64_t ticket)
 		page->ticket = ticket;
 	}
 	page->word |= WORD_BUSY;
+}
+
+void mt_page_settle(struct mt_page_map *map)
+{
+	map->settled_pages = map->nominated.count;
 }
 
 uint64_t mt_page_busy(const struct mt_page_map *map, mt_gpn_t gpn)

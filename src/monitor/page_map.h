@@ -58,6 +58,7 @@ struct mt_page_map {
 	uint64_t pages[MT_PAGE_STATES];
 	struct mt_page_list nominated;
 	struct mt_page_list zipped;
+	uint64_t settled_pages;     /* oldest of the nominated ones that no I/O can be going into */
 	uint64_t bookkeeping_bytes; /* of chunks in use, as if all of them were touched */
 };
 
@@ -98,6 +99,14 @@ void mt_page_moved(struct mt_page_map *map, mt_gpn_t gpn, uint64_t place);
  */
 void mt_page_set(struct mt_page_map *map, mt_gpn_t gpn, enum mt_page_state from,
 		 enum mt_page_state to, uint64_t place);
+
+/**
+ * mt_page_settle() - no I/O can be going into any page that is on the nominated list now
+ *
+ * Of how many of the oldest that still holds is counted (settled_pages): never too many, but too
+ * few when a page leaves the list from behind these.
+ */
+void mt_page_settle(struct mt_page_map *map);
 
 /**
  * mt_page_busy_set() - take a NOMINATED, ZIPPED or SWAPPED page off its list: @ticket works on it

@@ -9,6 +9,8 @@
  * No turn blocks: disk transfers, compression and waiting for memory all end in a later turn.
  */
 #include "monitor/pager.h"
+#include "base/own_fds.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,6 +27,8 @@
 #define PAGER_RETRY_MS 1
 /* Give-ups that found nothing to take: look again after this long. */
 #define PAGER_STUCK_MS 5
+/* Once nobody can wake it, the pager looks this often what others want. */
+#define PAGER_CUT_MS 10
 /* Look where the guest's threads run this often; without faults for as long, run anywhere. */
 #define PAGER_PLACE_NS 4000000ULL
 
@@ -38,11 +42,7 @@ uint64_t mt_pager_now_ns(void)
 
 void mt_pager_kick(struct mt_pager *pager)
 {
-	uint64_t one = 1;
-
-	/* Fails only when the counter is at its end, and then the pager wakes anyway. */
-	if (write(pager->event_fd, &one, sizeof(one)) < 0)
-		return;
+	mt_thread_wake(pager->event_fd);
 }
 
 static void pager_zip_drop(void *ctx, void *addr, uint64_t bytes)
@@ -126,7 +126,8 @@ static bool pager_idle_work(void *ctx)
 {
 	struct mt_pager *pager = ctx;
 
-	return mt_nursery_fill(pager) || mt_mend_one(&pager->mends) || mt_share_map_idle(pager);
+	return mt_nursery_fill(pager) || mt_mend_one(&pager->mends) || mt_share_map_idle(pager) ||
+	       mt_look_hash(pager);
 }
 
 int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
@@ -137,7 +138,7 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 	mt_discards_init(&pager->discards);
 	mt_share_map_init(pager);
 	mt_commands_init(&pager->commands);
-	pager->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pager->event_fd = mt_fd_own(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (pager->event_fd < 0)
 		return -errno;
 	rc = mt_map_init(&pager->map);
@@ -161,6 +162,8 @@ int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots)
 			     MT_SWAP_BUFFERED * MT_SWAP_RUN * MT_PAGE_SIZE;
 	pager->helper.idle_work = pager_idle_work;
 	pager->helper.idle_ctx = pager;
+	pager->helper.keep_fd = pager->fault_fd;
+	pager->helper.read_fd = pager->mem_fd;
 	return mt_helper_start(&pager->helper, pager->event_fd);
 }
 
@@ -180,7 +183,7 @@ void mt_pager_fini(struct mt_pager *pager)
 	for (uint32_t i = 0; i < MT_SWAP_BUFFERED; i++)
 		pager_unmap(pager->swap_op[i].buffer, MT_SWAP_RUN * MT_PAGE_SIZE);
 	if (pager->event_fd > 0)
-		close(pager->event_fd);
+		mt_fd_close(pager->event_fd);
 	mt_commands_fini(&pager->commands);
 }
 
@@ -206,7 +209,9 @@ static void pager_publish(struct mt_pager *pager)
 	pager_put(pager, MT_C_SWAPPED, pager->map.pages[MT_PAGE_SWAPPED]);
 	pager_put(pager, MT_C_RELEASED, pager->map.pages[MT_PAGE_RELEASED]);
 	pager_put(pager, MT_C_UNTOUCHED, pager->map.pages[MT_PAGE_UNTOUCHED]);
-	pager_put(pager, MT_C_FAILED, pager->map.pages[MT_PAGE_FAILED]);
+	pager_put(pager, MT_C_FAILED,
+		  pager->cut ? mt_pager_cut_pages(pager) : pager->map.pages[MT_PAGE_FAILED]);
+	pager_put(pager, MT_C_DIRECT_IO, pager->in_place);
 	pager_put(pager, MT_C_ZIP_HELD, mt_zip_held_bytes(pager->zip));
 	pager_put(pager, MT_C_ZIP_STORED, mt_zip_stored_bytes(pager->zip));
 	pager_put(pager, MT_C_OVERHEAD, mt_room_overhead_bytes(pager));
@@ -216,8 +221,29 @@ static void pager_publish(struct mt_pager *pager)
 	pager_put(pager, MT_C_MENDED,
 		  atomic_load_explicit(&pager->mends.mended, memory_order_relaxed));
 	pager_put(pager, MT_C_SHARE_MAPPED, pager->share.mapped_pages);
+	pager_put(pager, MT_C_COW_HINT,
+		  MT_MAX(pager->share.cow_hint_pages, pager->share.cow_hint_round_pages));
 	pager_put(pager, MT_C_SHARE_MAPS, pager->share.maps);
 	pager_put(pager, MT_C_SWAP_SLOTS, pager->slots ? mt_slots_capacity(pager->slots) : 0);
+}
+
+/*
+ * Somebody has closed the descriptors that guest memory is served through. The helper still holds
+ * the userfaultfd, so who touches a page that is out waits for it, for ever: no page is guessed.
+ */
+static void pager_cut(struct mt_pager *pager)
+{
+	if (pager->cut)
+		return;
+	pager->cut = true;
+	pager->notify(pager->notify_ctx);
+}
+
+uint64_t mt_pager_cut_pages(const struct mt_pager *pager)
+{
+	uint64_t pages = mt_regions_pages(&pager->regions) - pager->map.pages[MT_PAGE_RESIDENT];
+
+	return MT_MAX(pages, 1U);
 }
 
 static void pager_wait(struct mt_pager *pager, int timeout_ms)
@@ -227,9 +253,16 @@ static void pager_wait(struct mt_pager *pager, int timeout_ms)
 	uint64_t drained;
 
 	/* With every waiting place taken, faults stay in the kernel until one is free. */
-	if (pager->waiters + PAGER_FAULTS > MT_WAITERS_MAX)
+	if (pager->cut || pager->waiters + PAGER_FAULTS > MT_WAITERS_MAX)
 		fds[0].fd = -1;
-	if (poll(fds, 2, timeout_ms) <= 0 || !(fds[1].revents & POLLIN))
+	/* Nobody may be able to wake us. */
+	if (pager->cut)
+		fds[1].fd = -1;
+	if (poll(fds, 2, timeout_ms) <= 0)
+		return;
+	if ((fds[0].revents | fds[1].revents) & POLLNVAL)
+		pager_cut(pager);
+	if (!(fds[1].revents & POLLIN))
 		return;
 	/* Nothing to read means that it was read before: fine. */
 	if (read(pager->event_fd, &drained, sizeof(drained)) < 0)
@@ -292,9 +325,18 @@ static int pager_serve(struct mt_pager *pager, const struct mt_fault *faults, in
 
 static int pager_read(struct mt_pager *pager, struct mt_fault *faults)
 {
-	if (pager->waiters + PAGER_FAULTS > MT_WAITERS_MAX)
+	if (pager->cut || pager->waiters + PAGER_FAULTS > MT_WAITERS_MAX)
 		return 0;
 	return pager->mem.read_faults(pager->mem.ctx, faults, PAGER_FAULTS);
+}
+
+/* All that is left to do: others must not wait for us. Return: how long the next turn may wait. */
+static int pager_serve_cut(struct mt_pager *pager)
+{
+	mt_discards_drain(pager);
+	mt_commands_run(pager);
+	pager_publish(pager);
+	return PAGER_CUT_MS;
 }
 
 int mt_pager_step(struct mt_pager *pager, int timeout_ms)
@@ -312,6 +354,13 @@ int mt_pager_step(struct mt_pager *pager, int timeout_ms)
 		pager_wait(pager, timeout_ms);
 		atomic_fetch_add(&pager->batch, 1);
 		count = pager_read(pager, faults);
+	}
+	if (count == -EBADF)
+		pager_cut(pager);
+	if (pager->cut) {
+		next_ms = pager_serve_cut(pager);
+		atomic_fetch_add(&pager->batch, 1);
+		return next_ms;
 	}
 	mt_discards_drain(pager);
 	mt_swap_collect(pager);

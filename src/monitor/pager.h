@@ -116,8 +116,13 @@ struct mt_pager {
 	uint64_t swap_retry_ns;    /* after a failed write, or when full: no swapping before then */
 	uint64_t read_retry_ns;    /* pages whose last read failed are not read again before then */
 	uint64_t reclaim_retry_ns; /* while swap is out: no job before then */
-	bool settling; /* a region came filled: more may be held than granted for a while */
-	bool leaving;  /* every page is to come back, and to stay: restore.h */
+	bool settling;    /* a region came filled: more may be held than granted for a while */
+	_Atomic bool cut; /* somebody has closed our descriptors: no page can come or go any more */
+	bool in_place; /* I/O may go into guest pages unseen: none leaves its place (vm_direct.c) */
+	_Atomic bool look_wanted; /* the pager can't tell whether it may: who may wait is to look */
+	uint64_t settle_retry_ns; /* it could not tell: not asked again before then */
+	_Atomic uint64_t unsettled_ns; /* since when it can't tell; 0: it could, last time */
+	bool leaving;                  /* every page is to come back, and to stay: restore.h */
 
 	/* The nursery's slots are filled by the helper and emptied by the pager. */
 	uint8_t *nursery;
@@ -159,6 +164,7 @@ struct mt_pager {
 	uint64_t served_ns; /* last fault */
 
 	int fault_fd;           /* userfaultfd, to sleep on */
+	int mem_fd;             /* what mem.read() needs, from whatever thread */
 	int event_fd;           /* wakes the pager: commands, helper, swap, discards, grants */
 	_Atomic uint32_t batch; /* odd while the pager works, even while it sleeps */
 
@@ -207,6 +213,9 @@ static inline int mt_pager_ms_until(uint64_t now_ns, uint64_t to_ns, unsigned in
  */
 MT_MUST_CHECK int mt_pager_init(struct mt_pager *pager, void *staging, uint32_t staging_slots);
 void mt_pager_fini(struct mt_pager *pager);
+
+/** mt_pager_cut_pages() - pages that can't come any more, as we are cut off; one at least */
+uint64_t mt_pager_cut_pages(const struct mt_pager *pager);
 
 /** mt_pager_run() - step until *@stop; the body of the pager's thread */
 void mt_pager_run(struct mt_pager *pager, _Atomic bool *stop);
@@ -277,8 +286,22 @@ uint32_t mt_nominate_some(struct mt_pager *pager, uint32_t pages);
 /** mt_nominate_may_find() - found nothing, but is the hand still to visit pages it might take? */
 bool mt_nominate_may_find(const struct mt_pager *pager);
 
+/**
+ * mt_nominate_settle() - may the nominated pages be read, to be given up?
+ *
+ * Not while there may be I/O under way into them that nobody reports. A page that is out of its
+ * place when it is sure that there is none will have none: it would have to come back first.
+ */
+bool mt_nominate_settle(struct mt_pager *pager);
+
 /** mt_nominate_run() - move up to @pages pages from @gpn on, all RESIDENT. Return: how many. */
 uint32_t mt_nominate_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages);
+
+/**
+ * mt_nominate_undo_run() - put pages from @gpn on back together; they lie one behind the other in
+ * staging, too, in one region, and nobody reads them there. Return: how many, from the first on.
+ */
+uint32_t mt_nominate_undo_run(struct mt_pager *pager, mt_gpn_t gpn, uint32_t pages);
 
 /** mt_nominate_undo() - put a NOMINATED page back into its place without anyone having touched it
  */
@@ -293,12 +316,12 @@ enum mt_mem_outcome mt_nominate_undo(struct mt_pager *pager, mt_gpn_t gpn, bool 
 bool mt_reclaim_step(struct mt_pager *pager);
 
 /**
- * mt_reclaim_zero() - drop page @i of @job, which the helper found to be zero, if it is
+ * mt_reclaim_zero() - drop page @gpn in @slot, which the helper found to be zero, if it is
  *
  * Nothing else of the page is kept, so two threads on two processors look before it goes. It costs
  * 100 ns.
  */
-void mt_reclaim_zero(struct mt_pager *pager, const struct mt_job *job, uint32_t i);
+void mt_reclaim_zero(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot);
 
 /**
  * mt_page_left() - page @gpn has just left staging for a store
@@ -371,6 +394,9 @@ enum mt_absence {
 	MT_ABSENCE_DROPPED,    /* by a discard that was under way: it reads as zeros */
 	MT_ABSENCE_LOST,       /* nobody gave it up */
 };
+
+/** mt_page_absence() - why RESIDENT page @gpn, found absent just now, is so; changes nothing */
+enum mt_absence mt_page_absence(struct mt_pager *pager, mt_gpn_t gpn);
 
 /**
  * mt_page_absent() - RESIDENT page @gpn was found absent just now: why, and what becomes of it

@@ -11,6 +11,8 @@
  * in use: they come back at the cost of a fault, without a copy. The more may be held, the more
  * may wait.
  *
+ * None is read before it is sure that no unreported I/O goes into it (mt_nominate_settle()).
+ *
  * Everything here takes one step at a time and never waits: the pager serves faults in between.
  */
 #include "monitor/pager.h"
@@ -87,6 +89,8 @@ static uint32_t reclaim_dispatch(struct mt_pager *pager, uint64_t most)
 
 	if (!job || !pager->map.nominated.count || !reclaim_may_dispatch(pager))
 		return 0;
+	if (!pager->map.settled_pages && !mt_nominate_settle(pager))
+		return 0;
 	/* Before a page is compressed it is offered, unless the guest waits for its memory. */
 	job->kind = mt_share_usable(pager) ? MT_JOB_HASH : MT_JOB_ZIP;
 	if (job->kind == MT_JOB_HASH && !mt_share_batch_idle(pager)) {
@@ -94,10 +98,9 @@ static uint32_t reclaim_dispatch(struct mt_pager *pager, uint64_t most)
 			return 0;
 		job->kind = MT_JOB_ZIP;
 	}
-	job->evict = true;
 	job->ticket = ++pager->next_ticket;
 	job->count = 0;
-	while (job->count < MT_MIN(most, MT_JOB_PAGES) && pager->map.nominated.count) {
+	while (job->count < MT_MIN(most, MT_JOB_PAGES) && pager->map.settled_pages) {
 		mt_gpn_t gpn = pager->map.nominated.head;
 		mt_stage_t slot = MT_STAGE(mt_page_place(&pager->map, gpn));
 
@@ -160,16 +163,16 @@ static bool reclaim_zip(struct mt_pager *pager, const struct mt_job *job, uint32
 	return true;
 }
 
-void mt_reclaim_zero(struct mt_pager *pager, const struct mt_job *job, uint32_t i)
+void mt_reclaim_zero(struct mt_pager *pager, mt_gpn_t gpn, mt_stage_t slot)
 {
-	if (!mt_page_is_zero(job->page[i])) {
+	if (!mt_page_is_zero(mt_staging_addr(&pager->staging, slot))) {
 		mt_count(pager, MT_C_ZERO_DENIED, 1);
-		mt_page_busy_clear(&pager->map, job->gpn[i], false);
+		mt_page_busy_clear(&pager->map, gpn, false);
 		return;
 	}
-	mt_page_set(&pager->map, job->gpn[i], MT_PAGE_NOMINATED, MT_PAGE_ZERO, 0);
-	mt_page_left(pager, job->gpn[i]);
-	mt_staging_free_full(&pager->staging, job->slot[i]);
+	mt_page_set(&pager->map, gpn, MT_PAGE_NOMINATED, MT_PAGE_ZERO, 0);
+	mt_page_left(pager, gpn);
+	mt_staging_free_full(&pager->staging, slot);
 }
 
 static void reclaim_take_job(struct mt_pager *pager, struct mt_job *job)
@@ -185,7 +188,7 @@ static void reclaim_take_job(struct mt_pager *pager, struct mt_job *job)
 		if (!job_page_current(pager, job, i)) {
 			mt_staging_free_full(&pager->staging, job->slot[i]);
 		} else if (job->verdict[i] == MT_JOB_ZERO) {
-			mt_reclaim_zero(pager, job, i);
+			mt_reclaim_zero(pager, gpn, job->slot[i]);
 		} else if (reclaim_zip(pager, job, i)) {
 			mt_staging_free_full(&pager->staging, job->slot[i]);
 		} else {

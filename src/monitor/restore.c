@@ -44,6 +44,10 @@ bool mt_restore_some(struct mt_pager *pager, void *restore)
 {
 	struct mt_restore *at = restore;
 
+	if (pager->cut) {
+		at->failed_pages = mt_pager_cut_pages(pager);
+		return true;
+	}
 	pager->leaving = true;
 	for (uint32_t i = 0; i < RESTORE_STEP && at->region < pager->regions.count; i++) {
 		if (at->only && pager->regions.region[at->region].base != at->only)

@@ -244,7 +244,7 @@ static void sample_idle(struct mt_pager *pager)
 static bool sample_on(const struct mt_pager *pager)
 {
 	return atomic_load_explicit(&pager->sample.period_ns, memory_order_relaxed) &&
-	       pager->regions.count && !pager->leaving;
+	       pager->regions.count && !pager->leaving && !pager->in_place;
 }
 
 /* Are the settings still those of the running period? */

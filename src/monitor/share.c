@@ -43,7 +43,7 @@ struct mt_share_batch *mt_share_batch_get(struct mt_pager *pager)
 		if (batch_phase(batch) != MT_SHARE_IDLE)
 			continue;
 		batch->count = 0;
-		batch->evict = batch->zipped = false;
+		batch->evict = batch->zipped = batch->contents = false;
 		return batch;
 	}
 	return NULL;
@@ -103,6 +103,42 @@ static void share_put_back(struct mt_pager *pager, mt_gpn_t gpn, uint64_t ticket
 		mt_page_busy_clear(&pager->map, gpn, false);
 }
 
+/* Pages of a batch that go back into their places: together, if they lie one behind the other. */
+struct share_backs {
+	mt_gpn_t gpn[MT_JOB_PAGES];
+	uint32_t count;
+};
+
+/* Pages from @first on that are one behind the other in the guest and in staging. */
+static uint32_t share_backs_run(struct mt_pager *pager, const struct share_backs *backs,
+				uint32_t first)
+{
+	const struct mt_region *region = mt_region_of_gpn(&pager->regions, backs->gpn[first]);
+	uint64_t place = mt_page_place(&pager->map, backs->gpn[first]);
+	uint64_t most = mt_region_pages_from(region, backs->gpn[first]);
+	uint32_t run = 1;
+
+	while (first + run < backs->count && run < most &&
+	       backs->gpn[first + run].n == backs->gpn[first].n + run &&
+	       mt_page_place(&pager->map, backs->gpn[first + run]) == place + run)
+		run++;
+	return run;
+}
+
+/* Nobody reads them any more. What can't be moved together goes alone. */
+static void share_put_all_back(struct mt_pager *pager, const struct share_backs *backs,
+			       uint64_t ticket)
+{
+	for (uint32_t done = 0, run; done < backs->count; done += run) {
+		run = share_backs_run(pager, backs, done);
+		run = run > 1 ? mt_nominate_undo_run(pager, backs->gpn[done], run) : 0;
+		if (run)
+			continue;
+		share_put_back(pager, backs->gpn[done], ticket);
+		run = 1;
+	}
+}
+
 /* The pages' tickets say whether the link is going to read them. */
 void mt_share_send(struct mt_pager *pager, struct mt_share_batch *batch, bool contents)
 {
@@ -132,15 +168,13 @@ static void share_take_hashed(struct mt_pager *pager, struct mt_job *job, uint32
 		mt_staging_free_full(&pager->staging, job->slot[i]);
 		mt_count(pager, MT_C_SHARE_VOLATILE, 1);
 	} else if (job->verdict[i] == MT_JOB_ZERO) {
-		mt_reclaim_zero(pager, job, i);
+		mt_reclaim_zero(pager, gpn, job->slot[i]);
 	} else if (batch) {
 		batch->gpn[batch->count] = gpn;
 		batch->slot[batch->count] = job->slot[i];
 		batch->page[batch->count] = job->page[i];
 		batch->hash[batch->count] = job->hash[i];
 		batch->count++;
-	} else if (!job->evict) {
-		share_put_back(pager, gpn, job->ticket);
 	} else {
 		job->gpn[job->left] = gpn;
 		job->slot[job->left] = job->slot[i];
@@ -157,7 +191,7 @@ void mt_share_offer_job(struct mt_pager *pager, struct mt_job *job)
 	for (uint32_t i = 0; i < job->count; i++)
 		share_take_hashed(pager, job, i, batch);
 	if (batch && batch->count) {
-		batch->evict = job->evict;
+		batch->evict = true;
 		mt_share_send(pager, batch, false);
 	}
 	if (job->left) {
@@ -191,18 +225,14 @@ static void share_map_batch(struct mt_pager *pager, const mt_gpn_t *gpn, uint32_
 			return;
 }
 
-static bool answer_is_frame(uint32_t answer)
-{
-	return answer < MT_FRAMES_MAX;
-}
-
-/* Counts why a page is not shared. */
-static void share_count_why(struct mt_pager *pager, uint32_t answer)
+void mt_share_count_why(struct mt_pager *pager, uint32_t answer)
 {
 	if (answer == MT_WIRE_SHARE_SAME)
 		mt_count(pager, MT_C_SHARE_UNCHANGED, 1);
 	else if (answer == MT_WIRE_SHARE_FULL)
 		mt_count(pager, MT_C_SHARE_FULL, 1);
+	else if (answer == MT_LOOK_ABSENT || answer == MT_LOOK_ZERO)
+		mt_count(pager, MT_C_SHARE_VOLATILE, 1);
 	else
 		mt_count(pager, MT_C_SHARE_NO_MATCH, 1);
 }
@@ -213,17 +243,17 @@ static void share_too_late(struct mt_pager *pager, const struct mt_share_batch *
 	/* While it was only offered, its slot went with it. */
 	if (batch->contents)
 		mt_staging_free_full(&pager->staging, batch->slot[i]);
-	if (answer_is_frame(batch->answer[i]))
+	if (mt_answer_is_frame(batch->answer[i]))
 		mt_share_let_go(pager, MT_GPN(0), MT_FRAME(batch->answer[i]));
 	mt_count(pager, MT_C_SHARE_VOLATILE, 1);
 }
 
 /* Page @i is not to be shared: back into its place, or to the job that compresses. */
 static void share_go_on(struct mt_pager *pager, const struct mt_share_batch *batch, uint32_t i,
-			struct mt_job *job)
+			struct mt_job *job, struct share_backs *backs)
 {
 	if (!job) {
-		share_put_back(pager, batch->gpn[i], batch->ticket);
+		backs->gpn[backs->count++] = batch->gpn[i];
 		return;
 	}
 	share_retag(pager, batch->gpn[i], job->ticket);
@@ -233,9 +263,19 @@ static void share_go_on(struct mt_pager *pager, const struct mt_share_batch *bat
 	job->count++;
 }
 
+/* Page @i is not like the frame it was to share. Has it changed since it was hashed in its place?
+ */
+static void share_count_unlike(struct mt_pager *pager, const struct mt_share_batch *batch,
+			       uint32_t i)
+{
+	bool changed = mt_share_hash(batch->page[i]) != batch->hash[i];
+
+	mt_count(pager, changed ? MT_C_SHARE_VOLATILE : MT_C_SHARE_DIFFERS, 1);
+}
+
 /* What became of page @i. Return: does the daemon want its content? */
 static bool share_take_answer(struct mt_pager *pager, struct mt_share_batch *batch, uint32_t i,
-			      struct mt_job *job)
+			      struct mt_job *job, struct share_backs *backs)
 {
 	uint32_t answer = batch->answer[i];
 
@@ -245,7 +285,11 @@ static bool share_take_answer(struct mt_pager *pager, struct mt_share_batch *bat
 	}
 	if (answer == MT_WIRE_SHARE_WANTED && !batch->contents && mt_share_usable(pager))
 		return true;
-	if (answer_is_frame(answer)) {
+	if (answer == MT_LOOK_ZERO && mt_page_is_zero(batch->page[i])) {
+		mt_reclaim_zero(pager, batch->gpn[i], batch->slot[i]);
+		return false;
+	}
+	if (mt_answer_is_frame(answer)) {
 		const uint8_t *frame = pager->share.frames + ((uint64_t)answer << MT_PAGE_SHIFT);
 
 		if (!memcmp(batch->page[i], frame, MT_PAGE_SIZE)) {
@@ -253,19 +297,20 @@ static bool share_take_answer(struct mt_pager *pager, struct mt_share_batch *bat
 			return false;
 		}
 		mt_share_let_go(pager, MT_GPN(0), MT_FRAME(answer));
-		mt_count(pager, MT_C_SHARE_DIFFERS, 1);
+		share_count_unlike(pager, batch, i);
 	} else {
-		share_count_why(pager, answer);
+		mt_share_count_why(pager, answer);
 	}
-	share_go_on(pager, batch, i, job);
+	share_go_on(pager, batch, i, job, backs);
 	return false;
 }
 
-/* Takes an answered batch in. False when what is to be compressed has to wait for others. */
-static bool share_take_batch(struct mt_pager *pager, struct mt_share_batch *batch)
+/* What is to be compressed may have to wait for other jobs. */
+bool mt_share_batch_take(struct mt_pager *pager, struct mt_share_batch *batch)
 {
 	struct mt_job *job = NULL;
 	uint32_t wanted = 0, count = batch->count;
+	struct share_backs backs = {.count = 0};
 	mt_gpn_t gpn[MT_JOB_PAGES];
 
 	if (batch->evict) {
@@ -275,11 +320,10 @@ static bool share_take_batch(struct mt_pager *pager, struct mt_share_batch *batc
 		job->ticket = ++pager->next_ticket;
 		job->count = 0;
 		job->kind = MT_JOB_ZIP;
-		job->evict = true;
 	}
 	memcpy(gpn, batch->gpn, sizeof(gpn));
 	for (uint32_t i = 0; i < count; i++) {
-		if (!share_take_answer(pager, batch, i, job))
+		if (!share_take_answer(pager, batch, i, job, &backs))
 			continue;
 		batch->gpn[wanted] = batch->gpn[i];
 		batch->slot[wanted] = batch->slot[i];
@@ -289,6 +333,7 @@ static bool share_take_batch(struct mt_pager *pager, struct mt_share_batch *batc
 	}
 	if (job && job->count)
 		mt_helper_submit(&pager->helper, job);
+	share_put_all_back(pager, &backs, batch->ticket);
 	batch->count = wanted;
 	if (wanted)
 		mt_share_send(pager, batch, true);
@@ -324,10 +369,12 @@ int mt_share_step(struct mt_pager *pager)
 		if (batch_phase(batch) == MT_SHARE_ANSWERED && batch->zipped) {
 			mt_share_zipped_take(pager, batch);
 			share_map_batch(pager, batch->gpn, batch->count);
-		} else if (batch_phase(batch) == MT_SHARE_ANSWERED)
-			share_take_batch(pager, batch);
+		} else if (batch_phase(batch) == MT_SHARE_ANSWERED) {
+			waiting |= !mt_share_batch_take(pager, batch);
+		}
 		waiting |= batch_phase(batch) != MT_SHARE_IDLE;
 	}
+	mt_look_step(pager);
 	scan_ms = mt_share_scan(pager);
 	if (!waiting)
 		return scan_ms;

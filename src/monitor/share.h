@@ -3,16 +3,16 @@
  * share.h - guest pages in frames that they have in common with others
  *
  * The daemon keeps the frames of a share group and knows pages by the hash of their content; this
- * is the monitor's side. Pages are offered in batches, and only from staging, where nobody can
- * write to them:
+ * is the monitor's side. Pages are shared only from staging, where nobody can write to them:
  *
  *   helper hashes ──▶ offer ──▶ daemon: a frame ──────▶ compared byte by byte, then SHARED
  *                      ▲                wanted ──┐      no like, no room ──▶ back, or compressed
  *                      └── with the content ◀────┘
  *
- * Batches come from two sides: reclaim offers what is about to be compressed or swapped, and a
- * scanner looks at what is in place, slowly, a few pages at a time (share_scan.c). A page that is
- * touched while it is offered goes back to the guest as any nominated page does.
+ * Batches come from two sides. Reclaim offers what is about to be compressed or swapped. And what
+ * is in place is looked at slowly (share_scan.c): hashed where it is, and only what has a like is
+ * moved to staging (share_look.c). A page that is touched while it is offered goes back to the
+ * guest as any nominated page does.
  *
  * A SHARED page's frame is its only copy, like a compressed page's object. When the guest reads the
  * page, the frame is mapped in its place (share_map.c); when it writes, the content is copied back
@@ -37,6 +37,8 @@
 #define MT_SHARE_RELEASES 1024U /* a power of two */
 #define MT_SHARE_READING  4U
 #define MT_SHARE_AGAINS   512U /* a power of two */
+/* So many of these are worth to be looked at at once. */
+#define MT_SHARE_AGAIN_MANY 128U
 
 enum mt_share_phase {
 	MT_SHARE_IDLE,     /* pager */
@@ -62,6 +64,33 @@ struct mt_share_batch {
 	uint32_t answer[MT_JOB_PAGES]; /* a frame, or MT_WIRE_SHARE_* */
 };
 
+enum mt_look_phase {
+	MT_LOOK_IDLE,     /* pager */
+	MT_LOOK_TO_HASH,  /* helper */
+	MT_LOOK_HASHED,   /* pager */
+	MT_LOOK_TO_SEND,  /* link */
+	MT_LOOK_ASKED,    /* link */
+	MT_LOOK_ANSWERED, /* pager */
+};
+
+/* Beside what the daemon says (MT_WIRE_SHARE_*), what is known of a page that was looked at. */
+#define MT_LOOK_ABSENT (UINT32_MAX - 16) /* it was not there to be read, or has changed since */
+#define MT_LOOK_ZERO   (UINT32_MAX - 17)
+#define MT_LOOK_TO_ASK (UINT32_MAX - 18) /* it has a hash, and no answer yet */
+
+/* Pages that are looked at where they are. */
+struct mt_share_look {
+	_Atomic int phase; /* enum mt_look_phase */
+	uint32_t number;   /* as a batch's */
+	uint32_t count;
+	uint32_t done; /* pages whose answer has been dealt with */
+	uint32_t gpn[MT_WIRE_SHARE_LOOKS];
+	const uint8_t *page[MT_WIRE_SHARE_LOOKS];
+	uint64_t hash[MT_WIRE_SHARE_LOOKS];
+	uint32_t answer[MT_WIRE_SHARE_LOOKS]; /* as a batch's, or MT_LOOK_* */
+	bool large[MT_WIRE_SHARE_LOOKS];
+};
+
 _Static_assert(MT_JOB_PAGES <= MT_WIRE_SHARE_PAGES, "a job's pages fit one offer");
 
 /* What the daemon knows of the frames we use. */
@@ -79,7 +108,6 @@ struct mt_share {
 	uint64_t mapped_pages;
 	uint64_t maps;
 	uint64_t maps_max;
-	bool map_off;       /* frames are not mapped: a read copies like a write */
 	bool map_at_once;   /* when pages are shared, not when they are read */
 	uint32_t uncounted; /* mappings taken away since all were counted */
 	_Atomic bool count_wanted;
@@ -91,6 +119,10 @@ struct mt_share {
 	uint32_t last_number;
 	struct mt_share_batch batch[MT_SHARE_BATCHES];
 
+	struct mt_share_look look;
+	uint64_t cow_hint_pages;       /* in the scanner's round so far */
+	uint64_t cow_hint_round_pages; /* in the one before */
+
 	/* Frames that pages have ceased to use: from the pager to the link. */
 	mt_frame_t release[MT_SHARE_RELEASES];
 	_Atomic uint32_t release_head; /* link */
@@ -99,6 +131,7 @@ struct mt_share {
 
 	/* Pages that have got a frame like them: from the link to the pager. */
 	mt_gpn_t again[MT_SHARE_AGAINS];
+	uint64_t again_by_ns;        /* pager: they are looked at by then, however few; 0: none */
 	_Atomic uint32_t again_head; /* pager */
 	_Atomic uint32_t again_tail; /* link */
 	_Atomic bool again_lost;     /* there was no room: all compressed pages are looked at */
@@ -110,7 +143,9 @@ struct mt_share {
 	/* Scanner. */
 	_Atomic uint32_t pages_per_ks; /* link thread; 0: do not share */
 	struct mt_region_hand scan_hand;
-	uint64_t scan_next_ns;
+	uint64_t scan_since_ns; /* when the hand went on last */
+	uint64_t scan_passed_pages;
+	uint64_t scan_left_pages; /* of its round */
 	struct mt_region_hand sweep_hand;
 	uint64_t sweep_left_pages;
 };
@@ -148,6 +183,38 @@ struct mt_share_batch *mt_share_batch_get(struct mt_pager *pager);
 
 /** mt_share_send() - hand a filled batch to the link; with @contents that reads the pages */
 void mt_share_send(struct mt_pager *pager, struct mt_share_batch *batch, bool contents);
+
+/** mt_share_batch_take() - take in a batch all of whose answers are known. False: not now. */
+MT_MUST_CHECK bool mt_share_batch_take(struct mt_pager *pager, struct mt_share_batch *batch);
+
+/** mt_share_count_why() - count why a page is not shared */
+void mt_share_count_why(struct mt_pager *pager, uint32_t answer);
+
+/** mt_answer_is_frame() - is it a frame's number, which the page has a use of? */
+static inline bool mt_answer_is_frame(uint32_t answer)
+{
+	return answer < MT_FRAMES_MAX;
+}
+
+/* share_look.c */
+
+/** mt_look_idle() - may the look be filled? */
+bool mt_look_idle(const struct mt_pager *pager);
+
+/** mt_look_add() - put page @gpn, which is in its place, into the look; it must have room */
+void mt_look_add(struct mt_pager *pager, mt_gpn_t gpn, bool large);
+
+/** mt_look_start() - hand the look to the helper, if there is anything in it */
+void mt_look_start(struct mt_pager *pager);
+
+/** mt_look_hash() - helper thread: hash a look's pages. Return: was there one? */
+bool mt_look_hash(struct mt_pager *pager);
+
+/** mt_look_step() - go on with a look that has its hashes, or its answers */
+void mt_look_step(struct mt_pager *pager);
+
+/** mt_look_cut() - the connection is lost: the daemon's answers are void */
+void mt_look_cut(struct mt_pager *pager);
 
 /* share_map.c */
 

@@ -8,6 +8,7 @@
  */
 #include "monitor/link.h"
 #include "monitor/pager.h"
+#include "base/own_fds.h"
 #include "sys/process.h"
 #include "sys/sock.h"
 
@@ -47,11 +48,15 @@ static int share_send_contents(struct mt_link *link, const struct mt_share_batch
 
 	mt_wire_init(&msg, MT_WIRE_SHARE_PAGE, 0);
 	msg.share_page.batch = batch->number;
-	for (uint32_t i = 0; i < batch->count && !rc; i++) {
-		msg.share_page.index = i;
-		msg.share_page.gpn = batch->gpn[i].n;
-		msg.share_page.hash = batch->hash[i];
-		memcpy(msg.share_page.content, batch->page[i], MT_PAGE_SIZE);
+	for (uint32_t done = 0, count; done < batch->count && !rc; done += count) {
+		count = MT_MIN(batch->count - done, MT_WIRE_SHARE_CONTENTS);
+		msg.share_page.first = done;
+		for (uint32_t i = 0; i < count; i++) {
+			msg.share_page.gpn[i] = batch->gpn[done + i].n;
+			msg.share_page.hash[i] = batch->hash[done + i];
+			memcpy(msg.share_page.content[i], batch->page[done + i], MT_PAGE_SIZE);
+		}
+		mt_wire_contents(&msg.share_page, count);
 		rc = share_link_put(link, &msg, -1);
 	}
 	return rc;
@@ -104,6 +109,66 @@ static int share_send_releases(struct mt_link *link)
 	return rc;
 }
 
+/* An answer nobody waits for any more: its frames are not used. */
+static int share_give_back(struct mt_link *link, const uint32_t *answer, uint32_t answers)
+{
+	uint32_t frame[MT_WIRE_SHARE_RELEASES], count = 0;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < answers && !rc; i++) {
+		if (mt_answer_is_frame(answer[i]))
+			frame[count++] = answer[i];
+		if (count < MT_WIRE_SHARE_RELEASES && i + 1 < answers)
+			continue;
+		rc = count ? share_send_release(link, frame, count) : 0;
+		count = 0;
+	}
+	return rc;
+}
+
+/* The pages of a look that have a hash, in their order. */
+static int share_send_look(struct mt_link *link)
+{
+	struct mt_share_look *look = &link->pager->share.look;
+	union mt_wire_msg msg;
+	uint32_t n = 0;
+	int rc;
+
+	if (atomic_load_explicit(&look->phase, memory_order_acquire) != MT_LOOK_TO_SEND)
+		return 0;
+	mt_wire_init(&msg, MT_WIRE_SHARE_LOOK, 0);
+	for (uint32_t i = 0; i < look->count; i++) {
+		if (look->answer[i] != MT_LOOK_TO_ASK)
+			continue;
+		msg.share_look.gpn[n] = look->gpn[i];
+		msg.share_look.hash[n] = look->hash[i];
+		msg.share_look.large[n++] = look->large[i];
+	}
+	msg.share_look.batch = look->number;
+	msg.share_look.count = n;
+	rc = share_link_put(link, &msg, -1);
+	if (!rc)
+		atomic_store_explicit(&look->phase, MT_LOOK_ASKED, memory_order_release);
+	return rc;
+}
+
+/* Enters what was said of a look, which has as many pages without an answer as are answered. */
+static int share_looked(struct mt_link *link, const struct mt_wire_share_looked *msg)
+{
+	struct mt_share_look *look = &link->pager->share.look;
+	uint32_t n = 0;
+
+	if (atomic_load_explicit(&look->phase, memory_order_acquire) != MT_LOOK_ASKED ||
+	    look->number != msg->batch)
+		return share_give_back(link, msg->frame, msg->count);
+	for (uint32_t i = 0; i < look->count && n < msg->count; i++)
+		if (look->answer[i] == MT_LOOK_TO_ASK)
+			look->answer[i] = msg->frame[n++];
+	atomic_store_explicit(&look->phase, MT_LOOK_ANSWERED, memory_order_release);
+	mt_pager_kick(link->pager);
+	return 0;
+}
+
 int mt_share_link_send(struct mt_link *link)
 {
 	struct mt_share *share = &link->pager->share;
@@ -113,18 +178,9 @@ int mt_share_link_send(struct mt_link *link)
 		return -EOVERFLOW;
 	for (uint32_t i = 0; i < MT_SHARE_BATCHES && !rc; i++)
 		rc = share_send_batch(link, &share->batch[i]);
+	if (!rc)
+		rc = share_send_look(link);
 	return rc ? rc : share_send_releases(link);
-}
-
-/* An answer nobody waits for any more: its frames are not used. */
-static int share_give_back(struct mt_link *link, const struct mt_wire_share_answer *msg)
-{
-	uint32_t frame[MT_WIRE_SHARE_PAGES], count = 0;
-
-	for (uint32_t i = 0; i < msg->count; i++)
-		if (msg->frame[i] < MT_FRAMES_MAX)
-			frame[count++] = msg->frame[i];
-	return count ? share_send_release(link, frame, count) : 0;
 }
 
 /* Enters an answer. The batch is ASKED: nobody else writes to it but by taking it away whole. */
@@ -135,6 +191,7 @@ static int share_answer(struct mt_link *link, const struct mt_wire_share_answer 
 	for (uint32_t i = 0; i < MT_SHARE_BATCHES; i++) {
 		struct mt_share_batch *batch = &share->batch[i];
 		int asked = MT_SHARE_ASKED;
+		bool done;
 
 		/* Held while we write, so that the pager does not lose patience in between. */
 		if (!atomic_compare_exchange_strong(&batch->phase, &asked, MT_SHARE_TO_SEND))
@@ -146,18 +203,22 @@ static int share_answer(struct mt_link *link, const struct mt_wire_share_answer 
 		}
 		memcpy(batch->answer + msg->first, msg->frame, msg->count * sizeof(*msg->frame));
 		batch->unanswered -= msg->count;
-		atomic_store(&batch->phase, batch->unanswered ? MT_SHARE_ASKED : MT_SHARE_ANSWERED);
-		if (!batch->unanswered)
+		done = !batch->unanswered;
+		/* From here on it may be the pager's. */
+		atomic_store(&batch->phase, done ? MT_SHARE_ANSWERED : MT_SHARE_ASKED);
+		if (done)
 			mt_pager_kick(link->pager);
 		return 0;
 	}
-	return share_give_back(link, msg);
+	return share_give_back(link, msg->frame, msg->count);
 }
 
 static void share_again(struct mt_link *link, const struct mt_wire_share_again *msg)
 {
 	struct mt_share *share = &link->pager->share;
 	uint32_t tail = atomic_load_explicit(&share->again_tail, memory_order_relaxed);
+
+	uint32_t before = tail - atomic_load_explicit(&share->again_head, memory_order_acquire);
 
 	for (uint32_t i = 0; i < msg->count; i++) {
 		if (tail - atomic_load_explicit(&share->again_head, memory_order_acquire) ==
@@ -168,7 +229,9 @@ static void share_again(struct mt_link *link, const struct mt_wire_share_again *
 		share->again[tail % MT_SHARE_AGAINS] = MT_GPN(msg->gpn[i]);
 		atomic_store_explicit(&share->again_tail, ++tail, memory_order_release);
 	}
-	mt_pager_kick(link->pager);
+	/* The pager waits until they are worth a job, or old: it must know of the first. */
+	if (!before || before / MT_SHARE_AGAIN_MANY != (before + msg->count) / MT_SHARE_AGAIN_MANY)
+		mt_pager_kick(link->pager);
 }
 
 /* Tells the daemon every frame in use. Releases wait until that is done. */
@@ -222,9 +285,10 @@ static void share_start(struct mt_link *link, int fd)
 		mt_command(pager, mt_share_begin, &begin);
 		return;
 	}
+	fd = mt_fd_own(fd);
 	map = mmap(NULL, FRAMES_BYTES, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (map == MAP_FAILED) {
-		close(fd);
+		mt_fd_close(fd);
 		return;
 	}
 	begin.frames = map;
@@ -232,13 +296,12 @@ static void share_start(struct mt_link *link, int fd)
 	mt_command(pager, mt_share_begin, &begin);
 	if (begin.refused) {
 		munmap(map, FRAMES_BYTES);
-		close(fd);
+		mt_fd_close(fd);
 		return;
 	}
 	if (link->frames_map)
 		munmap(link->frames_map, FRAMES_BYTES);
-	if (link->frames_fd >= 0)
-		close(link->frames_fd);
+	mt_fd_close(link->frames_fd);
 	link->frames_map = map;
 	link->frames_fd = fd;
 }
@@ -249,6 +312,8 @@ int mt_share_link_message(struct mt_link *link, const union mt_wire_msg *msg, in
 
 	if (msg->head.type == MT_WIRE_SHARE_ANSWER)
 		rc = share_answer(link, &msg->share_answer);
+	else if (msg->head.type == MT_WIRE_SHARE_LOOKED)
+		rc = share_looked(link, &msg->share_looked);
 	else if (msg->head.type == MT_WIRE_SHARE_AGAIN)
 		share_again(link, &msg->share_again);
 	else if (msg->share_start.what == MT_SHARE_START_KEEP)
@@ -275,8 +340,7 @@ void mt_share_link_fini(struct mt_link *link, struct mt_pager *pager)
 {
 	if (link->frames_map)
 		munmap(link->frames_map, FRAMES_BYTES);
-	if (link->frames_fd >= 0)
-		close(link->frames_fd);
+	mt_fd_close(link->frames_fd);
 	pager->share.frames = NULL;
 	link->frames_map = NULL;
 	link->frames_fd = -1;

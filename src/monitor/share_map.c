@@ -14,7 +14,8 @@
  * Mappings are limited by the kernel (vm.max_map_count), and one that stands alone costs two: its
  * own, and the guest memory's in two parts. Pages side by side whose frames lie side by side share
  * one. Half of all there may be is ours; beyond that a page that is read is copied back, and a
- * write takes the rest of a mapping along rather than to leave two of it.
+ * write takes the rest of a mapping along rather than to leave two of it. Pages that stand alone
+ * are copied back when half of ours is taken.
  *
  * An empty place between mapped frames is an island: the first page that comes there has nothing to
  * be joined with, and the kernel never joins what has had pages apart. So what is taken away
@@ -34,6 +35,8 @@
  */
 #define MAP_FAR_PART  2048U
 #define MAP_FAR_PAGES 64U
+/* Of all mappings there may be, pages that stand alone may take the first 1/this. */
+#define MAP_ALONE_PART 2U
 /* Mappings are counted when so many have been taken away since; and at most so often. */
 #define MAP_COUNT_EVERY 1024U
 /* Kernel memory for a mapping and the part of guest memory behind it. */
@@ -124,15 +127,22 @@ static uint32_t map_run(struct mt_pager *pager, mt_gpn_t gpn, mt_gpn_t *ret_firs
 
 static bool map_may(const struct mt_pager *pager)
 {
-	return pager->mem.map_frames && !pager->share.map_off && !pager->leaving;
+	return pager->mem.map_frames && !pager->leaving;
 }
 
-/* Has the process as many mappings as it should? Unlike ours, all of them are seldom counted. */
-static bool map_full(struct mt_pager *pager)
+/*
+ * Has the process as many mappings as it should, for @pages more in one? Pages that stand alone are
+ * the first to be refused: what they would take keeps ten times as many that don't. Unlike ours,
+ * all mappings of the process are seldom counted.
+ */
+static bool map_full(struct mt_pager *pager, uint32_t pages, int cost)
 {
 	struct mt_share *share = &pager->share;
+	uint64_t most = share->maps_max;
 
-	if (share->maps < share->maps_max &&
+	if (pages == 1 && cost > 0)
+		most = most / MAP_ALONE_PART;
+	if (share->maps < most &&
 	    atomic_load_explicit(&share->maps_real, memory_order_relaxed) < share->maps_real_max)
 		return false;
 	mt_count(pager, MT_C_SHARE_OVER, 1);
@@ -160,9 +170,9 @@ bool mt_share_map(struct mt_pager *pager, mt_gpn_t gpn)
 	/* One that is not intact is found out by who copies it back. */
 	if (!map_may(pager) || !mt_share_intact(pager, gpn))
 		return false;
-	if (map_full(pager))
-		return false;
 	pages = map_run(pager, gpn, &first);
+	if (map_full(pager, pages, map_cost(pager, gpn)))
+		return false;
 	addr = mt_region_addr(region, first);
 	for (uint32_t i = 0; i < pages; i++)
 		mt_discards_count_mapped(&pager->discards, addr + i * MT_PAGE_SIZE, 1);

@@ -3,52 +3,48 @@
  * share_scan.c - look through the guest's memory for pages to share, slowly
  *
  * A hand of its own goes round the pages that are in their place, so many in a second that all are
- * seen once in Mem.ShareScanTime. A few at a time are moved to staging, hashed and offered; what is
- * not shared goes back by another move, and a guest that touches it meanwhile gets it at once.
+ * seen once in Mem.ShareScanTime. They are looked at where they are, many at a time (share_look.c).
  * Pages that the daemon says have got a frame come first. While much is given up they may be more
  * than there is room to note; then all compressed pages are offered once more when that is over (a
  * sweep).
  *
- * Pages that are part of a large page are left alone: taking one out would split it. They are
- * offered when memory is short and the large page is broken anyway. While reclaim is at work it
- * offers all it takes, and the scanner rests.
+ * Pages that are part of a large page are only counted, if they have a like: taking one out would
+ * split it. They are offered when memory is short and the large page is broken anyway. While
+ * reclaim is at work it offers all it takes, and the scanner rests.
  */
 #include "monitor/pager.h"
 
 /* Records looked at in one turn for pages to take. */
 #define SCAN_LOOKS 4096U
-/* Pages looked at in one turn that have got a frame like them; some have to be unpacked. */
-#define SCAN_AGAIN 8U
+/* Compressed pages unpacked in one turn, to be offered. */
+#define SCAN_UNPACK 8U
+/* Pages that have got a frame like them are looked at together, but don't wait longer than this. */
+#define SCAN_AGAIN_NS 50000000ULL
+/* While reclaim is at work, or nobody can take what is found: look again after this long. */
+#define SCAN_REST_NS 100000000ULL
 /* New settings are noticed after this long at most. */
 #define SCAN_WAIT_MS 10000U
 #define SCAN_NS      1000000000000ULL /* the time that the rate is for */
 
-/* Pages from @gpn to the end of the large page it lies in, if it lies in one; else 0. */
-static uint32_t scan_large(struct mt_pager *pager, mt_gpn_t gpn)
+/* Pages that are, or could be, in one large page, and whether they are. */
+struct scan_span {
+	uint64_t first, end;
+	bool large;
+};
+
+/* Is resident page @gpn in a large page? Asks the kernel once for each span. */
+static bool scan_large(struct mt_pager *pager, struct scan_span *span, mt_gpn_t gpn)
 {
 	const struct mt_region *region = mt_region_of_gpn(&pager->regions, gpn);
-	uint8_t *addr = mt_region_addr(region, gpn);
-	uint64_t end = mt_align_up((uint64_t)(uintptr_t)addr + 1, MT_HUGE_SIZE);
-	uint64_t pages = (end - (uint64_t)(uintptr_t)addr) >> MT_PAGE_SHIFT;
+	uint64_t addr = (uint64_t)(uintptr_t)mt_region_addr(region, gpn), pages;
 
-	if (!pager->mem.large(pager->mem.ctx, addr))
-		return 0;
-	return (uint32_t)MT_MIN(pages, mt_region_pages_from(region, gpn));
-}
-
-/* Puts page @gpn, just nominated, into the job. */
-static void scan_take(struct mt_pager *pager, struct mt_job *job, mt_gpn_t gpn)
-{
-	mt_stage_t slot;
-
-	if (mt_page_state(&pager->map, gpn) != MT_PAGE_NOMINATED || mt_page_busy(&pager->map, gpn))
-		return;
-	slot = MT_STAGE(mt_page_place(&pager->map, gpn));
-	mt_page_busy_set(&pager->map, gpn, job->ticket);
-	job->gpn[job->count] = gpn;
-	job->slot[job->count] = slot;
-	job->page[job->count] = mt_staging_addr(&pager->staging, slot);
-	job->count++;
+	if (gpn.n >= span->first && gpn.n < span->end)
+		return span->large;
+	pages = (mt_align_up(addr + 1, MT_HUGE_SIZE) - addr) >> MT_PAGE_SHIFT;
+	span->first = gpn.n;
+	span->end = gpn.n + MT_MIN(pages, mt_region_pages_from(region, gpn));
+	span->large = pager->mem.large(pager->mem.ctx, mt_region_addr(region, gpn));
+	return span->large;
 }
 
 static bool scan_resident(struct mt_pager *pager, mt_gpn_t gpn)
@@ -57,14 +53,20 @@ static bool scan_resident(struct mt_pager *pager, mt_gpn_t gpn)
 	       mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT;
 }
 
-static void scan_take_resident(struct mt_pager *pager, struct mt_job *job, mt_gpn_t gpn)
+static bool scan_full(const struct mt_pager *pager)
 {
-	if (scan_resident(pager, gpn) && !scan_large(pager, gpn) && mt_nominate_run(pager, gpn, 1))
-		scan_take(pager, job, gpn);
+	return pager->share.look.count == MT_WIRE_SHARE_LOOKS;
+}
+
+/* Page @gpn has a like, and could be shared if it is in its place and not in a large page. */
+static void scan_noted_one(struct mt_pager *pager, struct scan_span *span, mt_gpn_t gpn)
+{
+	if (scan_resident(pager, gpn) && !scan_large(pager, span, gpn))
+		mt_look_add(pager, gpn, false);
 }
 
 /* Pages that were read from the swap file to be shared. */
-static void scan_read(struct mt_pager *pager, struct mt_job *job)
+static void scan_read(struct mt_pager *pager, struct scan_span *span)
 {
 	struct mt_share *share = &pager->share;
 	uint32_t kept = 0;
@@ -78,7 +80,7 @@ static void scan_read(struct mt_pager *pager, struct mt_job *job)
 		    mt_page_busy(&pager->map, gpn))
 			share->reading[kept++] = gpn;
 		else
-			scan_take_resident(pager, job, gpn);
+			scan_noted_one(pager, span, gpn);
 	}
 	share->reading_count = kept;
 }
@@ -98,31 +100,38 @@ static bool scan_swapped(struct mt_pager *pager, mt_gpn_t gpn)
 	return true;
 }
 
-/* A page whose like has become a frame, wherever it is. False: ask again. */
-static bool scan_again_one(struct mt_pager *pager, struct mt_job *job,
+static uint32_t scan_noted(const struct mt_share *share)
+{
+	return atomic_load_explicit(&share->again_tail, memory_order_acquire) -
+	       atomic_load_explicit(&share->again_head, memory_order_relaxed);
+}
+
+/* A page whose like has become a frame, wherever it is. False: not now. */
+static bool scan_again_one(struct mt_pager *pager, struct scan_span *span,
 			   struct mt_share_batch *zipped, mt_gpn_t gpn)
 {
 	if (!mt_region_of_gpn(&pager->regions, gpn) || mt_share_zipped_add(pager, zipped, gpn))
 		return true;
 	if (mt_page_state(&pager->map, gpn) == MT_PAGE_SWAPPED)
 		return scan_swapped(pager, gpn);
-	scan_take_resident(pager, job, gpn);
+	scan_noted_one(pager, span, gpn);
 	return true;
 }
 
 /* Pages whose like has become a frame. */
-static void scan_again(struct mt_pager *pager, struct mt_job *job, struct mt_share_batch *zipped)
+static void scan_again(struct mt_pager *pager, struct scan_span *span,
+		       struct mt_share_batch *zipped)
 {
 	struct mt_share *share = &pager->share;
 	uint32_t head = atomic_load_explicit(&share->again_head, memory_order_relaxed);
+	uint32_t left = scan_noted(share);
 
-	scan_read(pager, job);
-	for (uint32_t i = 0; i < SCAN_AGAIN; i++) {
-		if (head == atomic_load_explicit(&share->again_tail, memory_order_acquire) ||
-		    !scan_again_one(pager, job, zipped, share->again[head % MT_SHARE_AGAINS]))
-			return;
-		atomic_store_explicit(&share->again_head, ++head, memory_order_release);
-	}
+	scan_read(pager, span);
+	for (; left && !scan_full(pager) && zipped->count < SCAN_UNPACK; left--, head++)
+		if (!scan_again_one(pager, span, zipped, share->again[head % MT_SHARE_AGAINS]))
+			break;
+	share->again_by_ns = 0;
+	atomic_store_explicit(&share->again_head, head, memory_order_release);
 }
 
 /* Compressed pages from the sweep's hand on, a few. */
@@ -132,7 +141,7 @@ static void scan_sweep(struct mt_pager *pager, struct mt_share_batch *zipped)
 
 	mt_hand_advance(&pager->regions, &share->sweep_hand, 0);
 	for (uint32_t i = 0;
-	     i < SCAN_LOOKS && share->sweep_left_pages && zipped->count < SCAN_AGAIN; i++) {
+	     i < SCAN_LOOKS && share->sweep_left_pages && zipped->count < SCAN_UNPACK; i++) {
 		mt_share_zipped_add(pager, zipped,
 				    mt_hand_gpn(&pager->regions, &share->sweep_hand));
 		mt_hand_advance(&pager->regions, &share->sweep_hand, 1);
@@ -140,80 +149,100 @@ static void scan_sweep(struct mt_pager *pager, struct mt_share_batch *zipped)
 	}
 }
 
-/* Pages from the hand on, all in a row. Return: how many the hand went past, those included. */
-static uint32_t scan_run(struct mt_pager *pager, struct mt_job *job)
+/* The hand has gone past a page. At the end of a round, what it saw in large pages is known. */
+static void scan_passed(struct mt_pager *pager)
 {
 	struct mt_share *share = &pager->share;
-	uint32_t passed = 0, run = 0, large;
-	mt_gpn_t gpn;
 
-	mt_hand_advance(&pager->regions, &share->scan_hand, 0);
-	while (passed < SCAN_LOOKS) {
-		gpn = mt_hand_gpn(&pager->regions, &share->scan_hand);
-		if (scan_resident(pager, gpn)) {
-			large = scan_large(pager, gpn);
-			if (!large)
-				break;
-			mt_count(pager, MT_C_SHARE_LARGE, large);
-		} else {
-			large = 1;
-		}
-		passed += large;
-		mt_hand_advance(&pager->regions, &share->scan_hand, large);
-	}
-	if (passed >= SCAN_LOOKS)
-		return passed;
-	while (run < MT_JOB_PAGES - job->count && scan_resident(pager, MT_GPN(gpn.n + run)) &&
-	       share->scan_hand.page + run < pager->regions.region[share->scan_hand.region].pages)
-		run++;
-	mt_nominate_run(pager, gpn, run);
-	for (uint32_t i = 0; i < run; i++)
-		scan_take(pager, job, MT_GPN(gpn.n + i));
-	mt_hand_advance(&pager->regions, &share->scan_hand, run);
-	return passed + run;
+	mt_hand_advance(&pager->regions, &share->scan_hand, 1);
+	if (share->scan_left_pages && --share->scan_left_pages)
+		return;
+	share->scan_left_pages = mt_regions_pages(&pager->regions);
+	share->cow_hint_round_pages = share->cow_hint_pages;
+	share->cow_hint_pages = 0;
 }
 
-static bool scan_has_again(const struct mt_share *share)
+/* Fills the look with pages from the hand on. Return: how many the hand went past. */
+static uint32_t scan_fill(struct mt_pager *pager, struct scan_span *span)
 {
-	return share->reading_count || share->sweep_left_pages ||
-	       atomic_load_explicit(&share->again_head, memory_order_relaxed) !=
-		       atomic_load_explicit(&share->again_tail, memory_order_acquire);
+	struct mt_share *share = &pager->share;
+	uint32_t passed = 0;
+
+	mt_hand_advance(&pager->regions, &share->scan_hand, 0);
+	for (; passed < SCAN_LOOKS && !scan_full(pager); passed++) {
+		mt_gpn_t gpn = mt_hand_gpn(&pager->regions, &share->scan_hand);
+
+		if (mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT)
+			mt_look_add(pager, gpn, scan_large(pager, span, gpn));
+		scan_passed(pager);
+	}
+	return passed;
+}
+
+/* Is there something besides what the hand finds that should be looked at now? */
+static bool scan_has_again(struct mt_share *share, uint64_t now_ns)
+{
+	uint32_t noted = scan_noted(share);
+
+	if (noted && !share->again_by_ns)
+		share->again_by_ns = now_ns + SCAN_AGAIN_NS;
+	return share->reading_count || share->sweep_left_pages || noted >= MT_SHARE_AGAIN_MANY ||
+	       (noted && now_ns >= share->again_by_ns);
+}
+
+/* When the hand may go on: after what it went past last time, at the rate of now. */
+static uint64_t scan_next_ns(const struct mt_share *share)
+{
+	uint64_t per_ks = atomic_load_explicit(&share->pages_per_ks, memory_order_relaxed);
+
+	return share->scan_since_ns + share->scan_passed_pages * SCAN_NS / MT_MAX(per_ks, 1U);
+}
+
+static int scan_wait_ms(const struct mt_share *share, uint64_t now_ns, uint64_t until_ns)
+{
+	if (share->again_by_ns)
+		until_ns = MT_MIN(until_ns, share->again_by_ns);
+	return mt_pager_ms_until(now_ns, until_ns, SCAN_WAIT_MS);
 }
 
 int mt_share_scan(struct mt_pager *pager)
 {
 	struct mt_share *share = &pager->share;
-	uint64_t per_ks = atomic_load_explicit(&share->pages_per_ks, memory_order_relaxed);
+	struct scan_span span = {0, 0, false};
 	struct mt_share_batch *zipped;
-	struct mt_job *job;
 	uint64_t now_ns;
+	bool again;
 
-	if (!mt_share_usable(pager) || !pager->regions.count)
+	if (!mt_share_usable(pager) || !pager->regions.count || !pager->mem.read)
 		return -1;
+	/* Nothing that was found could be moved. */
+	if (pager->in_place)
+		return SCAN_WAIT_MS;
 	if (atomic_exchange_explicit(&share->again_lost, false, memory_order_acquire))
 		share->sweep_left_pages = mt_regions_pages(&pager->regions);
 	now_ns = mt_pager_now_ns();
-	if (!scan_has_again(share) && (now_ns < share->scan_next_ns || mt_room_excess_pages(pager)))
-		return mt_pager_ms_until(now_ns, MT_MAX(share->scan_next_ns, now_ns + 100000000),
-					 SCAN_WAIT_MS);
-	job = mt_helper_job(&pager->helper, MT_JOB_IDLE);
+	again = scan_has_again(share, now_ns);
+	if (!again) {
+		if (now_ns < scan_next_ns(share))
+			return scan_wait_ms(share, now_ns, scan_next_ns(share));
+		if (mt_room_excess_pages(pager))
+			return scan_wait_ms(share, now_ns, now_ns + SCAN_REST_NS);
+	}
 	/* Whoever is busy now kicks us when he is done. */
-	if (!job || !mt_share_batch_idle(pager))
-		return mt_pager_ms_until(now_ns, now_ns + 100000000, SCAN_WAIT_MS);
-	job->ticket = ++pager->next_ticket;
-	job->count = 0;
-	job->kind = MT_JOB_HASH;
-	job->evict = false;
+	if (!mt_look_idle(pager) || !mt_share_batch_idle(pager))
+		return mt_pager_ms_until(now_ns, now_ns + SCAN_REST_NS, SCAN_WAIT_MS);
+	share->look.count = 0;
 	zipped = mt_share_batch_get(pager);
 	zipped->zipped = true;
-	scan_again(pager, job, zipped);
+	if (again)
+		scan_again(pager, &span, zipped);
 	scan_sweep(pager, zipped);
 	if (zipped->count)
 		mt_share_send(pager, zipped, false);
-	if (now_ns >= share->scan_next_ns && !mt_room_excess_pages(pager))
-		share->scan_next_ns = now_ns + scan_run(pager, job) * SCAN_NS / per_ks;
-	if (job->count)
-		mt_helper_submit(&pager->helper, job);
-	return scan_has_again(share) ? 1
-				     : mt_pager_ms_until(now_ns, share->scan_next_ns, SCAN_WAIT_MS);
+	if (now_ns >= scan_next_ns(share) && !mt_room_excess_pages(pager)) {
+		share->scan_passed_pages = scan_fill(pager, &span);
+		share->scan_since_ns = now_ns;
+	}
+	mt_look_start(pager);
+	return scan_has_again(share, now_ns) ? 1 : scan_wait_ms(share, now_ns, scan_next_ns(share));
 }

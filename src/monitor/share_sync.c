@@ -83,6 +83,7 @@ bool mt_share_cut(struct mt_pager *pager, void *arg)
 			batch->answer[n] = MT_WIRE_SHARE_NONE;
 		atomic_store(&batch->phase, MT_SHARE_ANSWERED);
 	}
+	mt_look_cut(pager);
 	*ret_pages = pager->map.pages[MT_PAGE_SHARED];
 	return true;
 }

@@ -8,10 +8,11 @@
  */
 #include "monitor/vm_internal.h"
 #include "base/cleanup.h"
+#include "base/own_fds.h"
+#include "base/thread.h"
 #include "monitor/restore.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,33 +28,19 @@ _Static_assert(MEMTIDE_NAME_MAX == MT_WIRE_NAME_MAX, "names are equally long eve
 _Static_assert(MEMTIDE_ERROR_MAX == MT_ERR_MSG_MAX, "messages are equally long everywhere");
 _Static_assert(sizeof(struct mt_vm_error) == sizeof(struct mt_err), "one is the other");
 
-/* Set in the pager's threads only: the VMM's calls are watched, theirs are not. */
-static __thread bool vm_in_pager;
-
-bool mt_vm_in_pager(void)
-{
-	return vm_in_pager;
-}
-
 static void *vm_pager_main(void *arg)
 {
 	struct mt_vm *vm = arg;
 
-	vm_in_pager = true;
-	pthread_setname_np(pthread_self(), "memtide-pager");
+	mt_thread_enter("memtide-pager");
 	mt_pager_run(&vm->pager, &vm->stop);
 	return NULL;
 }
 
 static int vm_start_pager(struct mt_vm *vm)
 {
-	sigset_t all, old;
-	int rc;
+	int rc = mt_thread_start(&vm->thread, NULL, vm_pager_main, vm);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&vm->thread, NULL, vm_pager_main, vm);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	vm->started = rc == 0;
 	return rc;
 }
@@ -85,7 +72,7 @@ static int vm_make_pager(struct mt_vm *vm, struct mt_err *err)
 		return rc;
 	mt_uffd_mem_ops(&vm->uffd, &pager->mem);
 	pager->fault_fd = vm->uffd.fd;
-	pager->share.map_off = !secure_getenv("MEMTIDE_SHARE_MAP");
+	pager->mem_fd = vm->uffd.mem_fd;
 	pager->zip_arena_bytes = VM_ZIP_ARENA_BYTES;
 	pager->notify = mt_link_kick;
 	pager->notify_ctx = &vm->link;
@@ -94,6 +81,10 @@ static int vm_make_pager(struct mt_vm *vm, struct mt_err *err)
 	rc = mt_pager_init(pager, staging, VM_STAGING_SLOTS);
 	if (rc == -ENOMEM)
 		return vm_no_space("the stores", VM_ZIP_ARENA_BYTES, err);
+	if (!rc && pager->helper.files < 0)
+		mt_vm_tell(vm, "close_range(CLOSE_RANGE_UNSHARE) is denied: were the VMM to close "
+			       "Memtide's descriptors, pages would be lost; allow that call in its "
+			       "sandbox");
 	return rc ? mt_err_set(err, rc, "start the pager: %s", strerror(-rc)) : 0;
 }
 
@@ -111,10 +102,11 @@ static void vm_free(struct mt_vm *vm)
 	mt_share_link_fini(&vm->link, &vm->pager);
 	if (vm->staging)
 		munmap(vm->staging, (uint64_t)VM_STAGING_SLOTS << MT_PAGE_SHIFT);
-	if (vm->swap_fd >= 0)
-		close(vm->swap_fd);
+	mt_fd_close(vm->swap_fd);
 	mt_uffd_close(&vm->uffd);
+	mt_direct_io_close(&vm->direct_lists);
 	pthread_mutex_destroy(&vm->lock);
+	pthread_mutex_destroy(&vm->direct_lock);
 	free(vm);
 }
 
@@ -141,6 +133,14 @@ static const char *vm_socket(const struct mt_vm_options *options)
 	return socket && socket[0] ? socket : VM_DEFAULT_SOCKET;
 }
 
+/* Shared pages are read in their frames, unless the user would rather have them copied back. */
+static bool vm_maps_frames(void)
+{
+	const char *value = secure_getenv("MEMTIDE_SHARE_MAP");
+
+	return !value || strcmp(value, "0") != 0;
+}
+
 int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct mt_vm_error *verr)
 {
 	struct mt_err own = {0}, *err = verr ? mt_vm_err(verr) : &own;
@@ -156,10 +156,13 @@ int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct
 		return mt_err_set(err, -ENOMEM, "out of memory");
 	vm->swap_fd = -1;
 	vm->uffd.fd = -1;
-	vm->uffd.pagemap_fd = -1;
+	vm->uffd.pagemap_fd = vm->uffd.mem_fd = -1;
+	vm->uffd.direct = vm->direct_lists = (struct mt_direct_lists){-1, -1};
 	mt_remap_init(&vm->uffd.remap);
 	vm->link.frames_fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->direct_lock, NULL);
+	rc = mt_direct_io_open(&vm->direct_lists);
 	link = (struct mt_link_options){.socket = vm_socket(options),
 					.name = options->name,
 					.token = options->token,
@@ -167,13 +170,18 @@ int mt_vm_new(const struct mt_vm_options *options, struct mt_vm **ret_vm, struct
 					.limit_bytes = options->limit_bytes,
 					.shares = options->shares,
 					.share_group = options->share_group};
-	rc = mt_link_open(&vm->link, &link, &device_fd, err);
+	if (rc)
+		mt_err_set(err, rc, "open /proc/self/fd: %s", strerror(-rc));
+	else
+		rc = mt_link_open(&vm->link, &link, &device_fd, err);
 	if (!rc)
-		rc = mt_uffd_open(&vm->uffd, device_fd, err);
+		rc = mt_uffd_open(&vm->uffd, device_fd, vm_maps_frames(), err);
 	if (!rc)
 		rc = vm_make_pager(vm, err);
 	if (!rc && (rc = vm_start_pager(vm)))
 		mt_err_set(err, rc, "start the pager's thread: %s", strerror(-rc));
+	vm->link.look = mt_vm_direct_look;
+	vm->link.look_ctx = vm;
 	if (!rc && (rc = mt_link_start(&vm->link, &vm->pager)))
 		mt_err_set(err, rc, "start the link's thread: %s", strerror(-rc));
 	if (rc) {

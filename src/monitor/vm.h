@@ -43,8 +43,12 @@ int mt_vm_drop(struct mt_vm *vm, void *addr, size_t bytes);
  */
 void mt_vm_advised(struct mt_vm *vm, const void *addr, size_t bytes);
 
-/** mt_vm_in_pager() - is this the thread that serves faults? It must never wait for others. */
-bool mt_vm_in_pager(void);
+/**
+ * mt_vm_direct_io() - the VMM has just opened @fd for direct I/O
+ *
+ * When this returns no page is moved under I/O through it that the kernel does not report.
+ */
+void mt_vm_direct_io(struct mt_vm *vm, int fd);
 
 /** mt_vm_tell_unmanaged() - tell the daemon of guest RAM that was refused with -EMEDIUMTYPE */
 void mt_vm_tell_unmanaged(struct mt_vm *vm, const void *addr, size_t bytes);

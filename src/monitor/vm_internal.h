@@ -25,7 +25,21 @@ struct mt_vm {
 	_Atomic bool stop;
 	pthread_mutex_t lock; /* regions come and go one at a time */
 	struct vm_range range[MT_REGIONS_MAX];
+	/* vm_direct.c */
+	pthread_mutex_t direct_lock;
+	bool direct_in_place;                /* [direct_lock] no page leaves its place */
+	bool direct_told_unsettled;          /* [direct_lock] */
+	struct mt_direct_lists direct_lists; /* [direct_lock] */
+	unsigned int direct_clean_looks;     /* [direct_lock] looks since a reason was found */
 };
+
+/* vm_direct.c */
+
+/** mt_vm_direct_first() - is a file open already for direct I/O that the kernel does not report? */
+void mt_vm_direct_first(struct mt_vm *vm);
+
+/** mt_vm_direct_look() - the same now and then (@due), or sooner; @vm: struct mt_vm */
+void mt_vm_direct_look(void *vm, bool due);
 
 /* vm_region.c, for vm_mapping.c */
 

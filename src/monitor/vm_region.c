@@ -7,6 +7,7 @@
  * already is taken in.
  */
 #include "monitor/vm_internal.h"
+#include "base/own_fds.h"
 #include "sys/mapping.h"
 #include "sys/swap_crypt.h"
 #include "sys/swap_io.h"
@@ -158,6 +159,7 @@ void mt_vm_region_forget(struct mt_pager *pager, const struct mt_region *entry)
 	for (uint64_t i = 0; i < region.pages; i++)
 		mt_page_set(&pager->map, MT_GPN(region.first.n + i), MT_PAGE_RELEASED,
 			    MT_PAGE_UNTOUCHED, 0);
+	mt_mend_forget(&pager->mends, region.base, region.pages << MT_PAGE_SHIFT);
 	mt_region_delete(&pager->regions, region.base);
 	mt_map_retract(&pager->map, region.first, region.pages);
 	mt_staging_flush(&pager->staging);
@@ -250,8 +252,8 @@ static int vm_region_request(struct mt_vm *vm, struct vm_region_work *work, stru
 	if (rc)
 		return rc;
 	if (fd >= 0 && vm->swap_fd < 0) {
-		vm->swap_fd = fd;
-		atomic_store(&vm->link.swap_fd, fd);
+		vm->swap_fd = mt_fd_own(fd);
+		atomic_store(&vm->link.swap_fd, vm->swap_fd);
 	} else if (fd >= 0) {
 		close(fd);
 	}
@@ -315,6 +317,7 @@ static int vm_region_add(struct mt_vm *vm, struct vm_region_work *work, struct m
 		return rc;
 	}
 	work->err = err;
+	mt_vm_direct_first(vm);
 	/* Pages merged by KSM or shared with a forked child can't be moved. */
 	madvise(work->region.base, bytes, MADV_UNMERGEABLE);
 	madvise(work->region.base, bytes, MADV_DONTFORK);

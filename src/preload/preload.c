@@ -6,7 +6,9 @@
  * madvise(MADV_DONTFORK); this library stands in front of madvise() and puts each such block
  * that is large enough under management at that moment, before the guest can run. Smaller blocks
  * are firmware and video memory. Discards of managed memory are passed on, and so are unmappings of
- * it and mappings over it (munmap, mmap with MAP_FIXED, mremap).
+ * it and mappings over it (munmap, mmap with MAP_FIXED, mremap). Descriptors of the library are
+ * kept from being closed (files.c), and the monitor learns of files that are opened for direct I/O
+ * (open.c).
  *
  * Without MEMTIDE_VM in the environment all calls go straight through; when it is empty, the VM has
  * the name that QEMU's command line gives it. Nothing here writes to the
@@ -15,8 +17,11 @@
 /* Or the C library would call mmap() mmap64(), and both are wanted here. */
 #undef _FILE_OFFSET_BITS
 
+#include "preload/preload.h"
 #include "base/compiler.h"
+#include "base/own_fds.h"
 #include "base/size.h"
+#include "base/thread.h"
 #include "base/types.h"
 #include "monitor/vm.h"
 #include "preload/qemu_name.h"
@@ -40,9 +45,14 @@
 
 static _Atomic(struct mt_vm *) preload_vm;
 static pthread_mutex_t preload_lock = PTHREAD_MUTEX_INITIALIZER;
+static pid_t preload_pid;    /* whose the VM is: a child of vfork() sees it, too */
 static bool preload_refused; /* [preload_lock] do not ask the daemon again */
-/* The library's own calls, and those it makes while it takes a block in, go straight through. */
 static __thread bool preload_inside;
+
+bool preload_is_inside(void)
+{
+	return preload_inside || mt_thread_is_ours();
+}
 
 static size_t preload_min_bytes(void)
 {
@@ -58,6 +68,7 @@ static size_t preload_min_bytes(void)
 static void preload_forked(void)
 {
 	atomic_store(&preload_vm, NULL);
+	mt_fds_forget();
 	/* Another thread may have held it; that thread is not here. */
 	pthread_mutex_init(&preload_lock, NULL);
 	preload_refused = true;
@@ -82,6 +93,7 @@ static struct mt_vm *preload_get_vm(void)
 		preload_refused = true;
 		return NULL;
 	}
+	preload_pid = getpid();
 	pthread_atfork(NULL, NULL, preload_forked);
 	atomic_store(&preload_vm, vm);
 	return vm;
@@ -134,7 +146,7 @@ static int preload_discard(struct mt_vm *vm, void *addr, size_t bytes)
 MT_PUBLIC int madvise(void *addr, size_t bytes, int advice);
 MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 {
-	bool inside = preload_inside || mt_vm_in_pager();
+	bool inside = preload_is_inside();
 	struct mt_vm *vm = inside ? NULL : atomic_load(&preload_vm);
 	bool ours = vm && bytes && mt_vm_holds(vm, addr, bytes);
 	int saved_errno = errno;
@@ -163,6 +175,17 @@ MT_PUBLIC int madvise(void *addr, size_t bytes, int advice)
 	return 0;
 }
 
+void preload_direct_io(int fd)
+{
+	struct mt_vm *vm = preload_is_inside() ? NULL : atomic_load(&preload_vm);
+
+	if (!vm || getpid() != preload_pid)
+		return;
+	preload_inside = true;
+	mt_vm_direct_io(vm, fd);
+	preload_inside = false;
+}
+
 /* A call that changes mappings, to be made by the pager when guest memory is concerned. */
 struct preload_call {
 	long number;
@@ -182,7 +205,7 @@ static int preload_make_call(void *ctx)
 /* Makes @call, which replaces or unmaps @bytes at @addr. */
 static void *preload_replace(struct preload_call *call, void *addr, size_t bytes)
 {
-	bool inside = preload_inside || mt_vm_in_pager();
+	bool inside = preload_is_inside();
 	struct mt_vm *vm = inside ? NULL : atomic_load(&preload_vm);
 	int rc;
 
@@ -229,7 +252,7 @@ MT_PUBLIC void *mmap64(void *addr, size_t bytes, int protection, int flags, int 
 MT_PUBLIC void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...);
 MT_PUBLIC void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
 {
-	bool inside = preload_inside || mt_vm_in_pager();
+	bool inside = preload_is_inside();
 	struct mt_vm *vm = inside ? NULL : atomic_load(&preload_vm);
 	struct preload_call call = {
 		SYS_mremap, {(long)(uintptr_t)old, (long)old_bytes, (long)bytes, flags}, NULL};

@@ -90,7 +90,7 @@ static int frames_open(struct frames_try *try, const uint8_t *content, struct mt
 
 	if (device < 0)
 		return mt_err_set(err, -errno, "/dev/userfaultfd: %s", strerror(errno));
-	rc = mt_uffd_open(&try->uffd, device, err);
+	rc = mt_uffd_open(&try->uffd, device, true, err);
 	if (rc)
 		return rc;
 	mt_uffd_mem_ops(&try->uffd, &try->mem);
@@ -110,7 +110,8 @@ static int frames_open(struct frames_try *try, const uint8_t *content, struct mt
 
 int mt_kcaps_frames(struct mt_err *err)
 {
-	struct frames_try try = {.uffd = {.fd = -1, .pagemap_fd = -1}, .frames_fd = -1};
+	struct frames_try try = {.uffd = {.fd = -1, .pagemap_fd = -1, .mem_fd = -1},
+				 .frames_fd = -1};
 	uint8_t content[MT_PAGE_SIZE];
 	int rc;
 

@@ -96,6 +96,19 @@ struct uffdio_move {
 #define UFFDIO_MOVE _IOWR(UFFDIO, _UFFDIO_MOVE, struct uffdio_move)
 #endif
 
+/* 6.8: the number of a mount that no other ever gets */
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x00004000U
+#endif
+
+/* 6.5 and 6.12: which mount a descriptor is on, without a word from its file system */
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200
+#endif
+#ifndef AT_HANDLE_MNT_ID_UNIQUE
+#define AT_HANDLE_MNT_ID_UNIQUE 0x001
+#endif
+
 /* A wrong layout would change the ioctl numbers: these are the kernel's own. */
 _Static_assert(UFFDIO_MOVE == 0xc028aa05U, "struct uffdio_move must match the kernel's");
 _Static_assert(UFFDIO_POISON == 0xc020aa08U, "struct uffdio_poison must match the kernel's");

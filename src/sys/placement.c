@@ -44,13 +44,23 @@ static int placement_cpu_of(uint32_t tid)
 
 void mt_placement_near(struct mt_placement *placement, uint32_t tid)
 {
-	cpu_set_t one;
-	int cpu;
+	int cpu = placement->off ? -1 : placement_cpu_of(tid);
 
-	if (placement->off)
+	if (cpu >= 0)
+		mt_placement_at(placement, cpu);
+}
+
+void mt_placement_at(struct mt_placement *placement, int cpu)
+{
+	cpu_set_t one;
+
+	if (placement->off || cpu == placement->cpu)
 		return;
-	cpu = placement_cpu_of(tid);
-	if (cpu < 0 || cpu == placement->cpu || !CPU_ISSET(cpu, &placement->allowed))
+	if (cpu < 0) {
+		mt_placement_free(placement);
+		return;
+	}
+	if (!CPU_ISSET(cpu, &placement->allowed))
 		return;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);

@@ -25,6 +25,9 @@ void mt_placement_init(struct mt_placement *placement);
 /** mt_placement_near() - confine the calling thread to the core where thread @tid ran last */
 void mt_placement_near(struct mt_placement *placement, uint32_t tid);
 
+/** mt_placement_at() - confine the calling thread to core @cpu, or to none if it is -1 */
+void mt_placement_at(struct mt_placement *placement, int cpu);
+
 /** mt_placement_free() - let the calling thread run anywhere again */
 void mt_placement_free(struct mt_placement *placement);
 

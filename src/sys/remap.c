@@ -7,10 +7,11 @@
  * pager make them, and that one is waiting for us.
  */
 #include "sys/remap.h"
+#include "base/own_fds.h"
+#include "base/thread.h"
 #include "sys/linux_compat.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -254,13 +255,16 @@ static int remap_do(struct mt_remap *remap, const struct mt_remap_ask *ask)
 	return remap_nothing(remap, ask);
 }
 
-static void remap_notify(int fd)
+/* The other thread may read what this one wrote, and write it. */
+static void remap_hand_over(struct mt_remap *remap, int wake_fd)
 {
-	uint64_t one = 1;
+	atomic_fetch_add_explicit(&remap->handed, 1, memory_order_release);
+	mt_thread_wake(wake_fd);
+}
 
-	/* Fails only when the counter is at its end, and then the sleeper wakes anyway. */
-	if (write(fd, &one, sizeof(one)) < 0)
-		return;
+static void remap_taken(struct mt_remap *remap)
+{
+	(void)atomic_load_explicit(&remap->handed, memory_order_acquire);
 }
 
 static void *remap_main(void *arg)
@@ -268,7 +272,8 @@ static void *remap_main(void *arg)
 	struct mt_remap *remap = arg;
 	uint64_t woken;
 
-	pthread_setname_np(pthread_self(), "memtide-remap");
+	mt_thread_enter("memtide-remap");
+	mt_placement_init(&remap->placement);
 	for (;;) {
 		if (read(remap->wake_fd, &woken, sizeof(woken)) < 0) {
 			if (errno == EINTR)
@@ -277,8 +282,10 @@ static void *remap_main(void *arg)
 		}
 		if (atomic_load_explicit(&remap->stop, memory_order_acquire))
 			break;
+		remap_taken(remap);
+		mt_placement_at(&remap->placement, remap->ask.cpu);
 		remap->rc = remap_do(remap, &remap->ask);
-		remap_notify(remap->done_fd);
+		remap_hand_over(remap, remap->done_fd);
 	}
 	return NULL;
 }
@@ -291,19 +298,14 @@ void mt_remap_init(struct mt_remap *remap)
 
 int mt_remap_start(struct mt_remap *remap, int uffd)
 {
-	sigset_t all, old;
 	int rc;
 
 	remap->uffd = uffd;
-	remap->wake_fd = eventfd(0, EFD_CLOEXEC);
-	remap->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	remap->wake_fd = mt_fd_own(eventfd(0, EFD_CLOEXEC));
+	remap->done_fd = mt_fd_own(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (remap->wake_fd < 0 || remap->done_fd < 0)
 		return -errno;
-	/* The VMM's signals are the VMM's business. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&remap->thread, NULL, remap_main, remap);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = mt_thread_start(&remap->thread, NULL, remap_main, remap);
 	remap->started = rc == 0;
 	return rc;
 }
@@ -312,22 +314,20 @@ void mt_remap_stop(struct mt_remap *remap)
 {
 	if (remap->started) {
 		atomic_store_explicit(&remap->stop, true, memory_order_release);
-		remap_notify(remap->wake_fd);
+		mt_thread_wake(remap->wake_fd);
 		pthread_join(remap->thread, NULL);
 	}
 	remap_drop_spare(remap);
 	remap_drop_reserve(remap);
-	if (remap->wake_fd >= 0)
-		close(remap->wake_fd);
-	if (remap->done_fd >= 0)
-		close(remap->done_fd);
+	mt_fd_close(remap->wake_fd);
+	mt_fd_close(remap->done_fd);
 	mt_remap_init(remap);
 }
 
 void mt_remap_ask(struct mt_remap *remap, const struct mt_remap_ask *ask)
 {
 	remap->ask = *ask;
-	remap_notify(remap->wake_fd);
+	remap_hand_over(remap, remap->wake_fd);
 }
 
 bool mt_remap_done(struct mt_remap *remap, int *ret_rc)
@@ -336,6 +336,7 @@ bool mt_remap_done(struct mt_remap *remap, int *ret_rc)
 
 	if (read(remap->done_fd, &done, sizeof(done)) != sizeof(done))
 		return false;
+	remap_taken(remap);
 	*ret_rc = remap->rc;
 	return true;
 }

@@ -16,6 +16,7 @@
 #include "base/compiler.h"
 #include "base/types.h"
 #include "sys/mapping.h"
+#include "sys/placement.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -26,6 +27,7 @@ struct mt_remap_ask {
 	int frames_fd; /* map what lies there at @offset, protected against writes; -1: nothing */
 	uint64_t offset;
 	struct mt_mapping_flags flags; /* the guest memory's, or the kernel can't join it with it */
+	int cpu; /* core that the pager is confined to, or -1: the thread goes there, too */
 };
 
 /* Nodes that a memory policy may name. */
@@ -44,8 +46,11 @@ struct mt_remap {
 	pthread_t thread;
 	bool started;
 	_Atomic bool stop;
+	/* Whose @ask and @rc are: counted up as they change hands. The eventfds only wake. */
+	_Atomic uint32_t handed;
 	struct mt_remap_ask ask;
 	int rc;
+	struct mt_placement placement; /* of the thread */
 	/* Watched memory that nobody has touched, to be put where frames go: what is left of it. A
 	 * page before it all and one behind can't be touched. */
 	uint8_t *spare_guard;

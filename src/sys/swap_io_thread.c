@@ -11,10 +11,11 @@
  * The worker blocks all signals: those that come to the process are for the VMM's threads.
  */
 #include "sys/swap_io.h"
+#include "base/own_fds.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,7 @@ static void *worker(void *arg)
 	uint32_t put = 0, number;
 	eventfd_t ignored;
 
+	mt_thread_enter("memtide-swap");
 	for (;;) {
 		while (ring_take(&thread->todo, &number)) {
 			struct mt_swap_request *request = &thread->request[number];
@@ -118,7 +120,8 @@ static void *worker(void *arg)
 		if (atomic_load(&thread->stop) && ring_is_empty(&thread->todo))
 			return NULL;
 		/* Blocks; what was put since the last look has made it readable. */
-		eventfd_read(thread->work_fd, &ignored);
+		if (eventfd_read(thread->work_fd, &ignored) && errno == EBADF)
+			return NULL;
 	}
 }
 
@@ -187,10 +190,9 @@ static uint32_t thread_reap(void *ctx, struct mt_swap_done *done, uint32_t max)
 
 static void release(struct mt_swap_thread *thread)
 {
-	if (thread->owns_event_fd && thread->event_fd >= 0)
-		close(thread->event_fd);
-	if (thread->work_fd >= 0)
-		close(thread->work_fd);
+	if (thread->owns_event_fd)
+		mt_fd_close(thread->event_fd);
+	mt_fd_close(thread->work_fd);
 	free(thread->todo.number);
 	free(thread->ended.number);
 	free(thread->idle_request);
@@ -218,7 +220,6 @@ static const struct mt_swap_io_ops thread_ops = {.write = thread_write,
 
 static int start_worker(struct mt_swap_thread *thread)
 {
-	sigset_t all, before;
 	pthread_attr_t attr;
 	int rc;
 
@@ -226,14 +227,9 @@ static int start_worker(struct mt_swap_thread *thread)
 	if (rc)
 		return -rc;
 	pthread_attr_setstacksize(&attr, MT_SWAP_STACK_BYTES);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&thread->thread, &attr, worker, thread);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	rc = mt_thread_start(&thread->thread, &attr, worker, thread);
 	pthread_attr_destroy(&attr);
-	if (rc == 0)
-		pthread_setname_np(thread->thread, "memtide-swap");
-	return -rc;
+	return rc;
 }
 
 /* Everything but the worker. Return: 0 or -errno, with whatever was made left for release(). */
@@ -254,12 +250,12 @@ static int prepare_thread(struct mt_swap_thread *thread)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < thread->depth; i++)
 		thread->idle_request[thread->idle++] = thread->depth - 1 - i;
-	thread->work_fd = eventfd(0, EFD_CLOEXEC);
+	thread->work_fd = mt_fd_own(eventfd(0, EFD_CLOEXEC));
 	if (thread->work_fd < 0)
 		return -errno;
 	if (!thread->owns_event_fd)
 		return 0;
-	thread->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	thread->event_fd = mt_fd_own(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 	return thread->event_fd < 0 ? -errno : 0;
 }
 

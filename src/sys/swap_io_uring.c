@@ -7,10 +7,14 @@
  * overflow. A transfer that the kernel cut short is put back for the rest of it; only when nothing
  * more can be had it has failed.
  *
+ * The ring holds the file, not its number: whatever the VMM closes and opens, nothing is ever
+ * written to another file.
+ *
  * The kernel signals the eventfd by itself at each completion. What it does not know of, what
  * reap() left over and what submit() could not start, is signalled by us.
  */
 #include "sys/swap_io.h"
+#include "base/own_fds.h"
 
 #include <errno.h>
 #include <liburing.h>
@@ -36,12 +40,19 @@ struct mt_swap_uring {
 	int fd;
 	int event_fd;
 	bool owns_event_fd;
+	bool fixed; /* the ring holds the file itself */
 	bool stuck; /* the kernel did not take all that was submitted */
 	uint32_t depth;
 	uint32_t idle; /* entries of idle_request */
 	struct mt_swap_request *request;
 	uint32_t *idle_request;
 };
+
+static void exit_ring(struct mt_swap_uring *uring)
+{
+	mt_fd_disown(uring->ring.ring_fd);
+	io_uring_queue_exit(&uring->ring);
+}
 
 static void signal_event(const struct mt_swap_uring *uring)
 {
@@ -52,14 +63,15 @@ static void signal_event(const struct mt_swap_uring *uring)
 static void prepare(struct mt_swap_uring *uring, struct mt_swap_request *request)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+	int fd = uring->fixed ? 0 : uring->fd;
 
 	MT_ASSERT(sqe);
 	if (request->write)
-		io_uring_prep_write(sqe, uring->fd, request->data, request->left_bytes,
-				    request->offset);
+		io_uring_prep_write(sqe, fd, request->data, request->left_bytes, request->offset);
 	else
-		io_uring_prep_read(sqe, uring->fd, request->data, request->left_bytes,
-				   request->offset);
+		io_uring_prep_read(sqe, fd, request->data, request->left_bytes, request->offset);
+	if (uring->fixed)
+		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, request);
 }
 
@@ -171,9 +183,9 @@ static void uring_free(void *ctx)
 		while (uring_reap(uring, &done, 1))
 			;
 	}
-	io_uring_queue_exit(&uring->ring);
+	exit_ring(uring);
 	if (uring->owns_event_fd)
-		close(uring->event_fd);
+		mt_fd_close(uring->event_fd);
 	free(uring->request);
 	free(uring->idle_request);
 	free(uring);
@@ -192,12 +204,15 @@ static int open_ring(struct mt_swap_uring *uring, struct mt_err *err)
 	if (rc)
 		return mt_err_set(err, rc, "can't set up io_uring for the swap file: %s",
 				  strerror(-rc));
+	uring->ring.ring_fd = mt_fd_own(uring->ring.ring_fd);
+	uring->ring.enter_ring_fd = uring->ring.ring_fd;
 	rc = io_uring_register_eventfd(&uring->ring, uring->event_fd);
 	if (rc) {
-		io_uring_queue_exit(&uring->ring);
+		exit_ring(uring);
 		return mt_err_set(err, rc, "can't connect io_uring to an eventfd: %s",
 				  strerror(-rc));
 	}
+	uring->fixed = io_uring_register_files(&uring->ring, &uring->fd, 1) == 0;
 	/* A child of the VMM must not play with its parent's ring. */
 	io_uring_ring_dontfork(&uring->ring);
 	return 0;
@@ -224,7 +239,7 @@ int mt_swap_io_new_uring(int fd, uint32_t depth, int event_fd, struct mt_swap_io
 		goto fail;
 	}
 	if (uring->owns_event_fd)
-		uring->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		uring->event_fd = mt_fd_own(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 	if (uring->event_fd < 0) {
 		rc = mt_err_set(err, -errno, "can't make an eventfd for swap I/O: %m");
 		goto fail;
@@ -244,7 +259,7 @@ int mt_swap_io_new_uring(int fd, uint32_t depth, int event_fd, struct mt_swap_io
 
 fail_event:
 	if (uring->owns_event_fd)
-		close(uring->event_fd);
+		mt_fd_close(uring->event_fd);
 fail:
 	free(uring->idle_request);
 	free(uring->request);

@@ -7,6 +7,7 @@
  * stands alone.
  */
 #include "sys/uffd.h"
+#include "base/own_fds.h"
 #include "sys/linux_compat.h"
 
 #include <errno.h>
@@ -84,34 +85,6 @@ static enum mt_mem_outcome uffd_op_copy(void *ctx, void *to, const void *from, u
 	return error == ENOENT ? MT_MEM_GONE : uffd_outcome(error);
 }
 
-static enum mt_mem_outcome uffd_op_move(void *ctx, void *to, void *from, uint64_t bytes, bool wake,
-					uint64_t *ret_done)
-{
-	const struct mt_uffd *uffd = ctx;
-	uint64_t done = 0;
-	int retries = 0, error = 0;
-
-	uffd_publish(to);
-	while (done < bytes && retries < UFFD_RETRIES) {
-		struct uffdio_move move = {.dst = (uintptr_t)to + done,
-					   .src = (uintptr_t)from + done,
-					   .len = bytes - done,
-					   .mode = wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE};
-
-		error = ioctl(uffd->fd, UFFDIO_MOVE, &move) ? errno : 0;
-		if (move.move > 0) {
-			done += (uint64_t)move.move;
-			error = 0;
-		} else if (error == EAGAIN) {
-			retries++;
-		} else if (error) {
-			break;
-		}
-	}
-	*ret_done = done;
-	return uffd_outcome(error);
-}
-
 static void uffd_op_wake(void *ctx, void *addr, uint64_t bytes)
 {
 	const struct mt_uffd *uffd = ctx;
@@ -120,12 +93,6 @@ static void uffd_op_wake(void *ctx, void *addr, uint64_t bytes)
 	uffd_publish(addr);
 	/* Fails only for a range that is not there any more; then nobody waits in it. */
 	(void)ioctl(uffd->fd, UFFDIO_WAKE, &range);
-}
-
-static void uffd_op_drop(void *ctx, void *addr, uint64_t bytes)
-{
-	(void)ctx;
-	(void)madvise(addr, bytes, MADV_DONTNEED);
 }
 
 static int uffd_op_present(void *ctx, void *addr, uint32_t pages, bool *present)
@@ -147,6 +114,89 @@ static int uffd_op_present(void *ctx, void *addr, uint32_t pages, bool *present)
 		done += count;
 	}
 	return 0;
+}
+
+/*
+ * Pages from the first on that were moved although the kernel says otherwise.
+ *
+ * The loop of Linux 6.18 over the pages of a move does not forget a passing failure (EAGAIN: an
+ * entry changed under its hands, because the guest touched the page just then). Its next attempt
+ * moves pages, is taken for a failure as well, and the one after that finds their places taken:
+ * EEXIST is all we are told, or ENOENT if the old places' page table went meanwhile. Places that we
+ * move to were empty, and nobody else fills them. So what is in its new place and not in its old
+ * one was moved.
+ */
+static uint64_t uffd_moved_unsaid(struct mt_uffd *uffd, uint8_t *to, uint8_t *from, uint64_t bytes)
+{
+	bool there, here;
+	uint64_t moved = 0;
+
+	while (moved < bytes && !uffd_op_present(uffd, to + moved, 1, &there) && there &&
+	       !uffd_op_present(uffd, from + moved, 1, &here) && !here)
+		moved += MT_PAGE_SIZE;
+	return moved;
+}
+
+/* One attempt. Return: 0 or an errno, with what was moved before in any case. */
+static int uffd_move_some(struct mt_uffd *uffd, uint8_t *to, uint8_t *from, uint64_t bytes,
+			  bool wake, uint64_t *ret_moved)
+{
+	struct uffdio_move move = {.dst = (uintptr_t)to,
+				   .src = (uintptr_t)from,
+				   .len = bytes,
+				   .mode = wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE};
+	int error = ioctl(uffd->fd, UFFDIO_MOVE, &move) ? errno : 0;
+
+	*ret_moved = move.move > 0 ? (uint64_t)move.move : 0;
+	if (!*ret_moved && (error == EEXIST || error == ENOENT)) {
+		*ret_moved = uffd_moved_unsaid(uffd, to, from, bytes);
+		if (*ret_moved && wake)
+			uffd_op_wake(uffd, to, *ret_moved);
+	}
+	return error;
+}
+
+static enum mt_mem_outcome uffd_op_move(void *ctx, void *to, void *from, uint64_t bytes, bool wake,
+					uint64_t *ret_done)
+{
+	struct mt_uffd *uffd = ctx;
+	uint64_t done = 0, moved;
+	int retries = 0, error = 0;
+
+	uffd_publish(to);
+	while (done < bytes && retries < UFFD_RETRIES) {
+		error = uffd_move_some(uffd, (uint8_t *)to + done, (uint8_t *)from + done,
+				       bytes - done, wake, &moved);
+		if (moved) {
+			done += moved;
+			error = 0;
+		} else if (error == EAGAIN) {
+			retries++;
+		} else if (error) {
+			break;
+		}
+	}
+	*ret_done = done;
+	return uffd_outcome(error);
+}
+
+static void uffd_op_drop(void *ctx, void *addr, uint64_t bytes)
+{
+	(void)ctx;
+	(void)madvise(addr, bytes, MADV_DONTNEED);
+}
+
+/*
+ * Through /proc/self/mem, as that never waits: where process_vm_readv() would have a page brought
+ * in, this fails (its faults must not be retried, and so userfaultfd refuses them). The helper must
+ * not wait for the pager, which may be waiting for it. What is unmapped meanwhile is an error, too.
+ */
+static bool uffd_op_read(void *ctx, void *to, const void *from, uint32_t pages)
+{
+	const struct mt_uffd *uffd = ctx;
+	ssize_t bytes = (ssize_t)pages << MT_PAGE_SHIFT;
+
+	return pread(uffd->mem_fd, to, (size_t)bytes, (off_t)(uintptr_t)from) == bytes;
 }
 
 static bool uffd_op_large(void *ctx, const void *addr)
@@ -213,25 +263,6 @@ static void uffd_keep(struct mt_uffd *uffd, const struct mt_fault *fault)
 			     MT_PAGE_SIZE);
 }
 
-/* Has a mapping made, and reads what the kernel says meanwhile: it waits for that. */
-static enum mt_mem_outcome uffd_remap(struct mt_uffd *uffd, const struct mt_remap_ask *ask)
-{
-	struct pollfd fds[2] = {{.fd = uffd->fd, .events = POLLIN},
-				{.fd = uffd->remap.done_fd, .events = POLLIN}};
-	struct mt_fault fault[16] = {{.addr = 0}};
-	int rc, count;
-
-	mt_remap_ask(&uffd->remap, ask);
-	while (!mt_remap_done(&uffd->remap, &rc)) {
-		if (poll(fds, 2, -1) <= 0 || !(fds[0].revents & POLLIN))
-			continue;
-		count = uffd_read(uffd, fault, MT_ARRAY_SIZE(fault));
-		for (int i = 0; i < count; i++)
-			uffd_keep(uffd, &fault[i]);
-	}
-	return rc ? MT_MEM_FAILED : MT_MEM_DONE;
-}
-
 static struct mt_mapping_flags uffd_flags_of(const struct mt_uffd *uffd, const void *addr)
 {
 	for (int i = 0; i < MT_UFFD_RANGES; i++)
@@ -240,26 +271,46 @@ static struct mt_mapping_flags uffd_flags_of(const struct mt_uffd *uffd, const v
 	return (struct mt_mapping_flags){false};
 }
 
+/* Has a mapping made, and reads what the kernel says meanwhile: it waits for that. */
+static enum mt_mem_outcome uffd_remap(struct mt_uffd *uffd, void *to, uint32_t pages, int frames_fd,
+				      uint64_t offset)
+{
+	const struct mt_remap_ask ask = {.to = to,
+					 .bytes = (uint64_t)pages << MT_PAGE_SHIFT,
+					 .frames_fd = frames_fd,
+					 .offset = offset,
+					 .flags = uffd_flags_of(uffd, to),
+					 .cpu = uffd->placement.cpu};
+	struct pollfd fds[2] = {{.fd = uffd->fd, .events = POLLIN},
+				{.fd = uffd->remap.done_fd, .events = POLLIN}};
+	struct mt_fault fault[16] = {{.addr = 0}};
+	int rc, count;
+
+	mt_remap_ask(&uffd->remap, &ask);
+	while (!mt_remap_done(&uffd->remap, &rc)) {
+		if (poll(fds, 2, -1) <= 0)
+			continue;
+		/* Somebody has closed them: nobody is ever going to tell us more. */
+		if ((fds[0].revents | fds[1].revents) & POLLNVAL)
+			return MT_MEM_FAILED;
+		if (!(fds[0].revents & POLLIN))
+			continue;
+		count = uffd_read(uffd, fault, MT_ARRAY_SIZE(fault));
+		for (int i = 0; i < count; i++)
+			uffd_keep(uffd, &fault[i]);
+	}
+	return rc ? MT_MEM_FAILED : MT_MEM_DONE;
+}
+
 static enum mt_mem_outcome uffd_op_map_frames(void *ctx, void *to, int frames_fd, mt_frame_t first,
 					      uint32_t pages)
 {
-	struct mt_remap_ask ask = {.to = to,
-				   .bytes = (uint64_t)pages << MT_PAGE_SHIFT,
-				   .frames_fd = frames_fd,
-				   .offset = (uint64_t)first.n << MT_PAGE_SHIFT,
-				   .flags = uffd_flags_of(ctx, to)};
-
-	return uffd_remap(ctx, &ask);
+	return uffd_remap(ctx, to, pages, frames_fd, (uint64_t)first.n << MT_PAGE_SHIFT);
 }
 
 static enum mt_mem_outcome uffd_op_unmap_frames(void *ctx, void *to, uint32_t pages)
 {
-	struct mt_remap_ask ask = {.to = to,
-				   .bytes = (uint64_t)pages << MT_PAGE_SHIFT,
-				   .frames_fd = -1,
-				   .flags = uffd_flags_of(ctx, to)};
-
-	return uffd_remap(ctx, &ask);
+	return uffd_remap(ctx, to, pages, -1, 0);
 }
 
 static uint64_t uffd_op_count_maps(void *ctx)
@@ -278,6 +329,21 @@ static void uffd_op_place(void *ctx, uint32_t tid)
 		mt_placement_free(&uffd->placement);
 }
 
+static bool uffd_op_unseen_io(void *ctx)
+{
+	const struct mt_uffd *uffd = ctx;
+
+	return !mt_direct_io_none(&uffd->direct);
+}
+
+static bool uffd_op_mapped(void *ctx, const void *addr)
+{
+	unsigned char in_core;
+
+	(void)ctx;
+	return !mincore((void *)(uintptr_t)addr, MT_PAGE_SIZE, &in_core) || errno != ENOMEM;
+}
+
 /* A descriptor that knows @features; a handshake that failed leaves it of no use. */
 static int uffd_make(int device_fd, uint64_t features)
 {
@@ -294,44 +360,51 @@ static int uffd_make(int device_fd, uint64_t features)
 	return rc;
 }
 
-int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
+int mt_uffd_open(struct mt_uffd *uffd, int device_fd, bool frames, struct mt_err *err)
 {
 	const uint64_t needed = UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID;
-	const uint64_t frames = UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
-				UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+	const uint64_t for_frames = UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+				    UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 	int rc;
 
-	uffd->pagemap_fd = -1;
+	uffd->pagemap_fd = uffd->mem_fd = uffd->direct.fds = uffd->direct.misc = -1;
 	mt_remap_init(&uffd->remap);
 	mt_placement_init(&uffd->placement);
-	uffd->fd = uffd_make(device_fd, needed | frames);
+	uffd->fd = frames ? mt_fd_own(uffd_make(device_fd, needed | for_frames)) : -EOPNOTSUPP;
 	if (uffd->fd >= 0 && mt_remap_start(&uffd->remap, uffd->fd))
 		mt_remap_stop(&uffd->remap);
 	if (uffd->fd == -EOPNOTSUPP)
-		uffd->fd = uffd_make(device_fd, needed);
+		uffd->fd = mt_fd_own(uffd_make(device_fd, needed));
 	if (uffd->fd == -EOPNOTSUPP)
 		return mt_err_set(err, -EOPNOTSUPP,
 				  "this kernel cannot move pages (UFFDIO_MOVE): Linux 6.8 or newer "
 				  "is needed");
 	if (uffd->fd < 0)
 		return mt_err_set(err, uffd->fd, "userfaultfd: %s", strerror(-uffd->fd));
-	uffd->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (uffd->pagemap_fd >= 0)
-		return 0;
-	rc = mt_err_set(err, -errno, "open /proc/self/pagemap: %s", strerror(errno));
-	mt_uffd_close(uffd);
+	uffd->pagemap_fd = mt_fd_own(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+	if (uffd->pagemap_fd < 0) {
+		rc = mt_err_set(err, -errno, "open /proc/self/pagemap: %s", strerror(errno));
+		mt_uffd_close(uffd);
+		return rc;
+	}
+	uffd->mem_fd = mt_fd_own(open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+	rc = mt_direct_io_open(&uffd->direct);
+	if (rc) {
+		mt_err_set(err, rc, "open /proc/self/fd: %s", strerror(-rc));
+		mt_uffd_close(uffd);
+	}
 	return rc;
 }
 
 void mt_uffd_close(struct mt_uffd *uffd)
 {
 	mt_remap_stop(&uffd->remap);
-	if (uffd->fd >= 0)
-		close(uffd->fd);
-	if (uffd->pagemap_fd >= 0)
-		close(uffd->pagemap_fd);
+	mt_fd_close(uffd->fd);
+	mt_fd_close(uffd->pagemap_fd);
+	mt_fd_close(uffd->mem_fd);
+	mt_direct_io_close(&uffd->direct);
 	uffd->fd = -1;
-	uffd->pagemap_fd = -1;
+	uffd->pagemap_fd = uffd->mem_fd = -1;
 }
 
 int mt_uffd_register(struct mt_uffd *uffd, void *addr, uint64_t bytes, struct mt_err *err)
@@ -393,7 +466,10 @@ void mt_uffd_mem_ops(struct mt_uffd *uffd, struct mt_mem_ops *ret_ops)
 		.drop = uffd_op_drop,
 		.place = uffd_op_place,
 		.present = uffd_op_present,
+		.read = uffd->mem_fd >= 0 ? uffd_op_read : NULL,
 		.large = uffd_op_large,
+		.unseen_io = uffd_op_unseen_io,
+		.mapped = uffd_op_mapped,
 		.read_faults = uffd_op_read_faults,
 		.ctx = uffd,
 	};

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "monitor/mem_ops.h"
+#include "sys/direct_io.h"
 #include "sys/placement.h"
 #include "sys/remap.h"
 
@@ -22,6 +23,8 @@
 struct mt_uffd {
 	int fd;
 	int pagemap_fd;                /* /proc/self/pagemap */
+	int mem_fd;                    /* /proc/self/mem; -1: pages can't be read in their places */
+	struct mt_direct_lists direct; /* for the pager */
 	struct mt_placement placement; /* of the thread that serves the faults */
 	struct mt_remap remap;         /* not started when the kernel can't */
 	struct {
@@ -36,12 +39,14 @@ struct mt_uffd {
 /**
  * mt_uffd_open() - make this process's userfaultfd
  * @device_fd: /dev/userfaultfd, opened by whoever may (borrowed)
+ * @frames: frames are to be mapped, if the kernel can: that takes a thread
  *
  * Frames can be mapped only if the kernel protects pages of files against writes and reports
  * moves (Linux 5.19); if not, all else works. Return: 0; -EOPNOTSUPP when the kernel can't move
  * pages; another -errno.
  */
-MT_MUST_CHECK int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err);
+MT_MUST_CHECK int mt_uffd_open(struct mt_uffd *uffd, int device_fd, bool frames,
+			       struct mt_err *err);
 
 void mt_uffd_close(struct mt_uffd *uffd);
 

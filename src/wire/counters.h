@@ -72,13 +72,15 @@
 	X(SHARE_VOLATILE,   "shareVolatile",      COUNT, "pages touched before they could be shared") \
 	X(SHARE_FULL,       "shareFull",          COUNT, "pages not shared because there was no room for a frame") \
 	X(SHARE_DIFFERS,    "shareDiffers",       COUNT, "pages that had a frame's hash and not its content") \
-	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages passed over because they are part of large pages") \
+	X(SHARE_LARGE,      "shareLarge",         COUNT, "pages hashed and not shared because they are part of large pages") \
 	X(SHARE_MAPPED,     "sharedMapped",       PAGES, "guest pages in shared frames that the guest reads in their place") \
 	X(SHARE_MAPS,       "sharedMaps",         COUNT, "mappings of the VMM's these take") \
 	X(FAULT_MAPPED,     "faultMapped",        COUNT, "faults: page in a shared frame was read, and the frame mapped") \
 	X(SHARE_BROKEN,     "shareBroken",        COUNT, "faults: page with a mapped frame was written to") \
 	X(SHARE_OVER,       "shareOverBudget",    COUNT, "shared pages read and copied back: the VMM has too many mappings") \
-	X(SWAP_ENCRYPTED,   "swapEncrypted",      COUNT, "1: what is written to the swap file is encrypted")
+	X(SWAP_ENCRYPTED,   "swapEncrypted",      COUNT, "1: what is written to the swap file is encrypted") \
+	X(COW_HINT,         "cowHint",            PAGES, "guest pages in large pages that sharing would save if these were broken") \
+	X(DIRECT_IO,        "directIo",           COUNT, "1: a file is open for direct I/O that the kernel does not report: no page leaves its place")
 /* clang-format on */
 
 enum mt_counter_kind {

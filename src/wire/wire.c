@@ -51,12 +51,15 @@ static const struct wire_info wire_table[] = {
 	[MT_WIRE_PEEKED] = {"PEEKED", sizeof(struct mt_wire_peeked), 0, true, 0, 0},
 	[MT_WIRE_CHECK] = {"CHECK", sizeof(struct mt_wire_check), 0, false, 0, 0},
 	[MT_WIRE_SHARE_OFFER] = {"SHARE_OFFER", sizeof(struct mt_wire_share_offer), 0, true, 0, 0},
+	[MT_WIRE_SHARE_LOOK] = {"SHARE_LOOK", sizeof(struct mt_wire_share_look), 0, true, 0, 0},
 	[MT_WIRE_SHARE_PAGE] = {"SHARE_PAGE", sizeof(struct mt_wire_share_page), 0, true, 0, 0},
 	[MT_WIRE_SHARE_RELEASE] = {"SHARE_RELEASE", sizeof(struct mt_wire_share_release), 0, true,
 				   0, 0},
 	[MT_WIRE_SHARE_KEEP] = {"SHARE_KEEP", sizeof(struct mt_wire_share_keep), 1, true, 0, 0},
 	[MT_WIRE_SHARE_START] = {"SHARE_START", sizeof(struct mt_wire_share_start), 1, false, 0, 0},
 	[MT_WIRE_SHARE_ANSWER] = {"SHARE_ANSWER", sizeof(struct mt_wire_share_answer), 0, false, 0,
+				  0},
+	[MT_WIRE_SHARE_LOOKED] = {"SHARE_LOOKED", sizeof(struct mt_wire_share_looked), 0, false, 0,
 				  0},
 	[MT_WIRE_SHARE_AGAIN] = {"SHARE_AGAIN", sizeof(struct mt_wire_share_again), 0, false, 0, 0},
 };
@@ -75,12 +78,26 @@ static bool wire_text_ends(const void *msg, size_t at, size_t room)
 
 void mt_wire_init(union mt_wire_msg *msg, enum mt_wire_type type, uint32_t serial)
 {
-	memset(msg, 0, sizeof(*msg));
+	uint32_t length = mt_wire_length(type);
+
+	memset(msg, 0, MT_MAX(length, sizeof(msg->head)));
 	msg->head.magic = MT_WIRE_MAGIC;
 	msg->head.version = MT_WIRE_VERSION;
 	msg->head.type = (uint16_t)type;
-	msg->head.length = mt_wire_length(type);
+	msg->head.length = length;
 	msg->head.serial = serial;
+}
+
+static uint32_t wire_contents_end(uint32_t count)
+{
+	return (uint32_t)(offsetof(struct mt_wire_share_page, content) + count * MT_PAGE_SIZE);
+}
+
+void mt_wire_contents(struct mt_wire_share_page *msg, uint32_t count)
+{
+	MT_ASSERT(count && count <= MT_WIRE_SHARE_CONTENTS);
+	msg->count = count;
+	msg->head.length = wire_contents_end(count);
 }
 
 uint32_t mt_wire_length(unsigned int type)
@@ -127,8 +144,12 @@ static bool wire_share_fits(const union mt_wire_msg *msg)
 	switch (msg->head.type) {
 	case MT_WIRE_SHARE_OFFER:
 		return msg->share_offer.count <= MT_WIRE_SHARE_PAGES;
+	case MT_WIRE_SHARE_LOOK:
+		return msg->share_look.count <= MT_WIRE_SHARE_LOOKS;
 	case MT_WIRE_SHARE_PAGE:
-		return msg->share_page.index < MT_WIRE_SHARE_PAGES;
+		return msg->share_page.count && msg->share_page.count <= MT_WIRE_SHARE_CONTENTS &&
+		       msg->share_page.first < MT_WIRE_SHARE_PAGES &&
+		       msg->share_page.count <= MT_WIRE_SHARE_PAGES - msg->share_page.first;
 	case MT_WIRE_SHARE_RELEASE:
 		return msg->share_release.count <= MT_WIRE_SHARE_RELEASES;
 	case MT_WIRE_SHARE_KEEP:
@@ -136,6 +157,8 @@ static bool wire_share_fits(const union mt_wire_msg *msg)
 	case MT_WIRE_SHARE_ANSWER:
 		return msg->share_answer.first < MT_WIRE_SHARE_PAGES &&
 		       msg->share_answer.count <= MT_WIRE_SHARE_PAGES - msg->share_answer.first;
+	case MT_WIRE_SHARE_LOOKED:
+		return msg->share_looked.count <= MT_WIRE_SHARE_LOOKS;
 	case MT_WIRE_SHARE_AGAIN:
 		return msg->share_again.count <= MT_WIRE_SHARE_PAGES;
 	default:
@@ -143,10 +166,21 @@ static bool wire_share_fits(const union mt_wire_msg *msg)
 	}
 }
 
+/* What a message of this type, @bytes of which have come, must have. */
+static uint32_t wire_bytes_due(const union mt_wire_msg *msg, size_t bytes,
+			       const struct wire_info *info)
+{
+	if (msg->head.type != MT_WIRE_SHARE_PAGE || bytes < wire_contents_end(1) ||
+	    !msg->share_page.count || msg->share_page.count > MT_WIRE_SHARE_CONTENTS)
+		return info->length;
+	return wire_contents_end(msg->share_page.count);
+}
+
 int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, bool to_daemon,
 		  struct mt_err *err)
 {
 	const struct wire_info *info;
+	uint32_t due;
 	int rc = wire_check_head(&msg->head, bytes, err);
 
 	if (rc)
@@ -155,9 +189,10 @@ int mt_wire_check(const union mt_wire_msg *msg, size_t bytes, unsigned int fds, 
 	if (!info || info->to_daemon != to_daemon)
 		return mt_err_set(err, -EPROTO, "message of type %u does not belong here",
 				  msg->head.type);
-	if (bytes != info->length || msg->head.length != info->length)
+	due = wire_bytes_due(msg, bytes, info);
+	if (bytes != due || msg->head.length != due)
 		return mt_err_set(err, -EPROTO, "%s has %zu bytes, says %u, must have %u",
-				  info->name, bytes, msg->head.length, info->length);
+				  info->name, bytes, msg->head.length, due);
 	if (fds > info->fds_max)
 		return mt_err_set(err, -EPROTO, "%s came with %u descriptors", info->name, fds);
 	if ((info->text_room && !wire_text_ends(msg, info->text_at, info->text_room)) ||

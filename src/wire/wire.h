@@ -22,8 +22,8 @@
  *     STATS, GRANT_RETURN, EVENT, CHECKED, PEEKED, REGION_DEL, UNMANAGED ▶   at any time
  *     ◀───────────────────────────────── SHARE_START   descriptor of the group's frames
  *     SHARE_KEEP ─────────────────────────────▶   on reconnect: the frames it uses
- *     SHARE_OFFER, SHARE_PAGE ────────────────▶
- *     ◀───────────────────────── SHARE_ANSWER, SHARE_AGAIN
+ *     SHARE_OFFER, SHARE_LOOK, SHARE_PAGE ────▶
+ *     ◀─────────── SHARE_ANSWER, SHARE_LOOKED, SHARE_AGAIN
  *     SHARE_RELEASE ──────────────────────────▶
  *     BYE ────────────────────────────────────▶
  */
@@ -36,8 +36,8 @@
 #include "wire/counters.h"
 
 #define MT_WIRE_MAGIC   0x4544544dU /* "MTDE" */
-#define MT_WIRE_VERSION 1
-#define MT_WIRE_MAX     4160 /* longest message in bytes */
+#define MT_WIRE_VERSION 3
+#define MT_WIRE_MAX     32896 /* longest message in bytes */
 #define MT_WIRE_SUFFIX  ".vm"
 
 #define MT_WIRE_NAME_MAX  64  /* with the ending NUL */
@@ -60,6 +60,7 @@ enum mt_wire_type {
 	MT_WIRE_SHARE_PAGE,
 	MT_WIRE_SHARE_RELEASE,
 	MT_WIRE_SHARE_KEEP,
+	MT_WIRE_SHARE_LOOK,
 	/* daemon to monitor */
 	MT_WIRE_WELCOME = 64,
 	MT_WIRE_REFUSED,
@@ -72,6 +73,7 @@ enum mt_wire_type {
 	MT_WIRE_SHARE_START,
 	MT_WIRE_SHARE_ANSWER,
 	MT_WIRE_SHARE_AGAIN,
+	MT_WIRE_SHARE_LOOKED,
 };
 
 struct mt_wire_head {
@@ -249,6 +251,8 @@ struct mt_wire_peeked {
 
 /* Pages offered at once, frames released at once, frames kept told of at once. */
 #define MT_WIRE_SHARE_PAGES    32
+#define MT_WIRE_SHARE_CONTENTS 8
+#define MT_WIRE_SHARE_LOOKS    256
 #define MT_WIRE_SHARE_RELEASES 64
 #define MT_WIRE_SHARE_KEEPS    512
 
@@ -261,15 +265,34 @@ struct mt_wire_share_offer {
 	uint64_t hash[MT_WIRE_SHARE_PAGES];
 };
 
-/* Content of a page the daemon answered WANTED for. Answered by a SHARE_ANSWER for it alone. */
+/*
+ * Pages that were hashed where they are, as SHARE_OFFER but for two things: the guest may have
+ * changed them since; and those in large pages, which can't be shared as long as these are whole,
+ * are only to be remembered. Answered by a SHARE_LOOKED.
+ */
+struct mt_wire_share_look {
+	struct mt_wire_head head;
+	uint32_t batch; /* comes back in the answer */
+	uint32_t count;
+	uint32_t gpn[MT_WIRE_SHARE_LOOKS];
+	uint64_t hash[MT_WIRE_SHARE_LOOKS];
+	uint8_t large[MT_WIRE_SHARE_LOOKS]; /* 1: part of a large page */
+};
+
+/*
+ * Contents of pages that follow each other in a batch, and that the daemon answered WANTED for.
+ * Answered by a SHARE_ANSWER for these alone. The one message that ends where its contents do:
+ * mt_wire_contents().
+ */
 struct mt_wire_share_page {
 	struct mt_wire_head head;
 	uint32_t batch;
-	uint32_t index; /* in the batch */
-	uint32_t gpn;
+	uint32_t first; /* index in the batch */
+	uint32_t count; /* at least 1 */
 	uint32_t pad;
-	uint64_t hash;
-	uint8_t content[MT_PAGE_SIZE];
+	uint32_t gpn[MT_WIRE_SHARE_CONTENTS];
+	uint64_t hash[MT_WIRE_SHARE_CONTENTS];
+	uint8_t content[MT_WIRE_SHARE_CONTENTS][MT_PAGE_SIZE];
 };
 
 /* Frames that one guest page each has ceased to use. */
@@ -309,6 +332,7 @@ enum mt_share_start {
 #define MT_WIRE_SHARE_WANTED (UINT32_MAX - 1) /* send SHARE_PAGE */
 #define MT_WIRE_SHARE_SAME   (UINT32_MAX - 2) /* not shared, and not changed since the last time */
 #define MT_WIRE_SHARE_FULL   (UINT32_MAX - 3) /* not shared: no room for a frame */
+#define MT_WIRE_SHARE_LIKE   (UINT32_MAX - 4) /* part of a large page, and has a like */
 
 struct mt_wire_share_answer {
 	struct mt_wire_head head;
@@ -317,6 +341,13 @@ struct mt_wire_share_answer {
 	uint32_t count;
 	uint32_t pad;
 	uint32_t frame[MT_WIRE_SHARE_PAGES];
+};
+
+struct mt_wire_share_looked {
+	struct mt_wire_head head;
+	uint32_t batch;
+	uint32_t count; /* of the pages asked for, all */
+	uint32_t frame[MT_WIRE_SHARE_LOOKS];
 };
 
 /* These pages have got a frame with content like theirs: offer them again. */
@@ -328,6 +359,7 @@ struct mt_wire_share_again {
 };
 
 _Static_assert(sizeof(struct mt_wire_share_page) <= MT_WIRE_MAX, "a message must fit the buffer");
+_Static_assert(sizeof(struct mt_wire_share_look) <= MT_WIRE_MAX, "a message must fit the buffer");
 _Static_assert(MT_COUNTER_MAX <= MT_WIRE_STATS_MAX, "all counters must fit a STATS message");
 _Static_assert(sizeof(struct mt_wire_stats) <= MT_WIRE_MAX, "a message must fit the buffer");
 
@@ -353,19 +385,25 @@ union mt_wire_msg {
 	struct mt_wire_peek peek;
 	struct mt_wire_peeked peeked;
 	struct mt_wire_share_offer share_offer;
+	struct mt_wire_share_look share_look;
 	struct mt_wire_share_page share_page;
 	struct mt_wire_share_release share_release;
 	struct mt_wire_share_keep share_keep;
 	struct mt_wire_share_start share_start;
 	struct mt_wire_share_answer share_answer;
+	struct mt_wire_share_looked share_looked;
 	struct mt_wire_share_again share_again;
 	uint8_t bytes[MT_WIRE_MAX];
 };
 
-/** mt_wire_init() - zero @msg and fill its header for @type */
+/** mt_wire_init() - zero a message of @type, no more of the buffer, and fill its header */
 void mt_wire_init(union mt_wire_msg *msg, enum mt_wire_type type, uint32_t serial);
 
-/** mt_wire_length() - length in bytes of a message of @type, or 0 for an unknown one */
+/** mt_wire_contents() - a SHARE_PAGE has the contents of @count pages, and ends behind them */
+void mt_wire_contents(struct mt_wire_share_page *msg, uint32_t count);
+
+/** mt_wire_length() - length in bytes of a message of @type, at its longest; 0 for an unknown one
+ */
 uint32_t mt_wire_length(unsigned int type);
 
 /** mt_wire_type_name() - for people; "unknown" for what is none */

@@ -31,6 +31,13 @@ static void read_message(const union mt_wire_msg *msg)
 		for (uint32_t i = 0; i < msg->stats.count; i++)
 			sum += msg->stats.value[i];
 		break;
+	case MT_WIRE_SHARE_PAGE:
+		for (uint32_t i = 0; i < msg->share_page.count; i++)
+			sum += msg->share_page.content[i][0] +
+			       msg->share_page.content[i][MT_PAGE_SIZE - 1];
+		MT_ASSERT(msg->share_page.content[msg->share_page.count] ==
+			  msg->bytes + msg->head.length);
+		return;
 	}
 	MT_ASSERT(msg->head.length == mt_wire_length(msg->head.type));
 	(void)sum;
@@ -49,6 +56,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	MT_ASSERT(msg);
 	memset(msg, 0xa5, mt_align_up(length + 8, 8));
 	memcpy(msg, data + 1, length);
+	/* Inputs kept outlive versions; only bit 3 lets the version be any. */
+	if (!(data[0] & 8) && length >= sizeof(msg->head))
+		msg->head.version = MT_WIRE_VERSION;
 	if (!mt_wire_check(msg, length, data[0] & 3, data[0] & 4, &err))
 		read_message(msg);
 	else

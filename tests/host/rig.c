@@ -259,7 +259,7 @@ static int peer_hello_answer(struct peer *peer, const union mt_wire_msg *hello)
 {
 	union mt_wire_msg msg;
 
-	if (!peer_next(peer, &msg, 5000))
+	if (!peer_next(peer, &msg, RIG_PATIENCE_MS))
 		MT_FAIL("no answer to HELLO");
 	MT_CHECK_EQ(msg.head.serial, hello->head.serial);
 	if (msg.head.type == MT_WIRE_REFUSED)
@@ -349,7 +349,7 @@ int peer_region_wait(struct peer *peer, uint32_t serial, int timeout_ms)
 
 int peer_region(struct peer *peer, uint64_t bytes)
 {
-	return peer_region_wait(peer, peer_region_send(peer, bytes), 5000);
+	return peer_region_wait(peer, peer_region_send(peer, bytes), RIG_PATIENCE_MS);
 }
 
 void peer_return(struct peer *peer, uint64_t pages)
@@ -398,7 +398,7 @@ int ctl_open(const struct rig *rig)
 
 	if (fd < 0)
 		MT_FAIL("%s", err.msg);
-	line = ctl_line(fd, 5000);
+	line = ctl_line(fd, RIG_PATIENCE_MS);
 	MT_CHECK(line && json_object_object_get_ex(line, "memtide", &value));
 	MT_CHECK(json_object_object_get_ex(line, "pid", &value));
 	MT_CHECK_EQ(json_object_get_int64(value), rig->daemon);
@@ -441,7 +441,7 @@ struct json_object *ctl_ask(int fd, const char *text)
 	struct json_object *answer;
 
 	ctl_send(fd, text);
-	answer = ctl_line(fd, 10000);
+	answer = ctl_line(fd, RIG_PATIENCE_MS);
 	if (!answer)
 		MT_FAIL("no answer to %.200s", text);
 	return answer;
@@ -503,7 +503,7 @@ const char *ctl_string(int fd, const char *text, const char *section, const char
 	return copy;
 }
 
-static bool ctl_event_there(int fd, const char *vm, const char *text)
+bool ctl_event_there(int fd, const char *vm, const char *text)
 {
 	struct json_object *answer = ctl_ask(fd, "{\"cmd\":\"events\",\"after\":0}");
 	struct json_object *events = ctl_value(answer, NULL, "events");
@@ -521,10 +521,5 @@ static bool ctl_event_there(int fd, const char *vm, const char *text)
 
 bool ctl_event_seen(int fd, const char *vm, const char *text)
 {
-	for (unsigned int i = 0; i < 200; i++) {
-		if (ctl_event_there(fd, vm, text))
-			return true;
-		usleep(10000);
-	}
-	return false;
+	return RIG_WAIT(ctl_event_there(fd, vm, text));
 }

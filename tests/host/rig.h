@@ -16,6 +16,30 @@
 #define MIB          (1ULL << 20)
 #define MIB_PAGES(m) ((uint64_t)(m) << 8)
 
+/* How long anything is waited for: far more than a slow machine needs. */
+#define RIG_PATIENCE_MS 60000
+
+/* Wait until an expression is true. Value: false when it never is. */
+#define RIG_WAIT(condition)                                                                  \
+	({                                                                                   \
+		bool rig_true_;                                                              \
+                                                                                             \
+		for (unsigned int rig_ms_ = 0;                                               \
+		     !(rig_true_ = (condition)) && rig_ms_ < RIG_PATIENCE_MS; rig_ms_ += 10) \
+			usleep(10000);                                                       \
+		rig_true_;                                                                   \
+	})
+
+/* Does @turn, of 2 ms at least, until the condition holds, which it must. */
+#define RIG_UNTIL(turn, condition)                                     \
+	do {                                                           \
+		unsigned int turns_ = 0;                               \
+		while (!(condition) && turns_++ < 30000)               \
+			turn;                                          \
+		if (!(condition))                                      \
+			MT_FAIL("does not come true: %s", #condition); \
+	} while (0)
+
 struct rig {
 	char dir[64];
 	char socket[96];
@@ -106,7 +130,9 @@ const char *ctl_code(int fd, const char *text);
 uint64_t ctl_number(int fd, const char *text, const char *section, const char *key);
 /** ctl_string() - the same for a string; static buffer */
 const char *ctl_string(int fd, const char *text, const char *section, const char *key);
-/** ctl_event_seen() - is there an event that contains @text, about @vm? Waits up to two seconds. */
+/** ctl_event_there() - is there an event that contains @text, about @vm? */
+bool ctl_event_there(int fd, const char *vm, const char *text);
+/** ctl_event_seen() - the same, waiting for it */
 bool ctl_event_seen(int fd, const char *vm, const char *text);
 
 #endif

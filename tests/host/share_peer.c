@@ -42,6 +42,18 @@ void share_join(const struct rig *rig, struct peer *peer, const char *name, cons
 	share_join_with(peer, &hello);
 }
 
+int share_pair(struct rig *rig, struct peer *a, struct peer *b)
+{
+	int ctl;
+
+	rig_make(rig);
+	rig_start(rig, "256M", NULL);
+	ctl = ctl_open(rig);
+	share_join(rig, a, "a", "g");
+	share_join(rig, b, "b", "g");
+	return ctl;
+}
+
 /* The same as a user who needs a token. */
 void share_join_token(const struct rig *rig, struct peer *peer, int ctl, const char *name,
 		      const char *group)
@@ -63,7 +75,7 @@ uint32_t share_answer(struct peer *peer)
 {
 	union mt_wire_msg msg;
 
-	while (peer_next(peer, &msg, 3000))
+	while (peer_next(peer, &msg, RIG_PATIENCE_MS))
 		if (msg.head.type == MT_WIRE_SHARE_ANSWER)
 			return msg.share_answer.frame[0];
 	return MT_WIRE_SHARE_NONE - 100;
@@ -81,14 +93,43 @@ uint32_t share_offer(struct peer *peer, uint32_t gpn, uint64_t hash)
 	return share_answer(peer);
 }
 
+uint32_t share_look(struct peer *peer, uint32_t gpn, uint64_t hash, bool large)
+{
+	union mt_wire_msg msg;
+
+	mt_wire_init(&msg, MT_WIRE_SHARE_LOOK, 0);
+	msg.share_look.batch = 4711;
+	/* the page asked about is the last of many */
+	msg.share_look.count = MT_WIRE_SHARE_LOOKS;
+	for (uint32_t i = 0; i < MT_WIRE_SHARE_LOOKS; i++) {
+		msg.share_look.gpn[i] = 10000 + i;
+		msg.share_look.hash[i] = ((uint64_t)peer->fd << 32) + i;
+	}
+	msg.share_look.gpn[MT_WIRE_SHARE_LOOKS - 1] = gpn;
+	msg.share_look.hash[MT_WIRE_SHARE_LOOKS - 1] = hash;
+	msg.share_look.large[MT_WIRE_SHARE_LOOKS - 1] = large;
+	peer_send(peer, &msg);
+	while (peer_next(peer, &msg, RIG_PATIENCE_MS))
+		if (msg.head.type == MT_WIRE_SHARE_LOOKED && msg.share_looked.batch == 4711 &&
+		    msg.share_looked.count == MT_WIRE_SHARE_LOOKS)
+			return msg.share_looked.frame[MT_WIRE_SHARE_LOOKS - 1];
+	return MT_WIRE_SHARE_NONE - 100;
+}
+
+void share_put(struct mt_wire_share_page *msg, uint32_t i, uint32_t gpn, uint64_t hash)
+{
+	msg->gpn[i] = gpn;
+	msg->hash[i] = hash;
+	memcpy(msg->content[i], share_content, sizeof(share_content));
+}
+
 uint32_t share_send_page(struct peer *peer, uint32_t gpn, uint64_t hash)
 {
 	union mt_wire_msg msg;
 
 	mt_wire_init(&msg, MT_WIRE_SHARE_PAGE, 0);
-	msg.share_page.gpn = gpn;
-	msg.share_page.hash = hash;
-	memcpy(msg.share_page.content, share_content, sizeof(share_content));
+	share_put(&msg.share_page, 0, gpn, hash);
+	mt_wire_contents(&msg.share_page, 1);
 	peer_send(peer, &msg);
 	return share_answer(peer);
 }
@@ -121,12 +162,7 @@ uint64_t share_frames(int ctl)
 /* Waits until there are so many frames. */
 bool share_frames_become(int ctl, uint64_t count)
 {
-	for (int i = 0; i < 100; i++) {
-		if (share_frames(ctl) == count)
-			return true;
-		usleep(20000);
-	}
-	return false;
+	return RIG_WAIT(share_frames(ctl) == count);
 }
 
 /* Memory behind the frames. */

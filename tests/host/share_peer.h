@@ -16,6 +16,8 @@ uint64_t share_fill(unsigned int value);
 void share_join_with(struct peer *peer, union mt_wire_msg *hello);
 /** share_join() - say hello as a VM of @group with 64 MiB */
 void share_join(const struct rig *rig, struct peer *peer, const char *name, const char *group);
+/** share_pair() - a daemon with 256 MiB, VMs a and b of group g. Return: a client's connection */
+int share_pair(struct rig *rig, struct peer *a, struct peer *b);
 /** share_join_token() - the same as a user who needs a token */
 void share_join_token(const struct rig *rig, struct peer *peer, int ctl, const char *name,
 		      const char *group);
@@ -23,6 +25,10 @@ void share_join_token(const struct rig *rig, struct peer *peer, int ctl, const c
 uint32_t share_answer(struct peer *peer);
 /** share_offer() - offer a page by its hash. Return: the answer */
 uint32_t share_offer(struct peer *peer, uint32_t gpn, uint64_t hash);
+/** share_look() - as share_offer(), of a page in its place; is it in a large page? */
+uint32_t share_look(struct peer *peer, uint32_t gpn, uint64_t hash, bool large);
+/** share_put() - share_content becomes that of page @i of a SHARE_PAGE */
+void share_put(struct mt_wire_share_page *msg, uint32_t i, uint32_t gpn, uint64_t hash);
 /** share_send_page() - send share_content. Return: the answer */
 uint32_t share_send_page(struct peer *peer, uint32_t gpn, uint64_t hash);
 /** share_release() - say that @frame is not used any more */
@@ -32,7 +38,7 @@ void share_release(struct peer *peer, uint32_t frame);
 uint32_t share_frame(struct peer *other, struct peer *peer, uint32_t gpn, unsigned int value);
 /** share_frames() - how many frames there are */
 uint64_t share_frames(int ctl);
-/** share_frames_become() - wait until there are so many. False after two seconds */
+/** share_frames_become() - wait until there are so many. False when there never are */
 bool share_frames_become(int ctl, uint64_t count);
 /** share_blocks() - pages of memory behind the frames */
 uint64_t share_blocks(const struct peer *peer);

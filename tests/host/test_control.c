@@ -82,10 +82,10 @@ MT_TEST("a line that is too long is refused and ends the connection, others go o
 	other = ctl_open(&rig);
 	memset(line, ' ', sizeof(line));
 	MT_CHECK(send(ctl, line, sizeof(line), MSG_NOSIGNAL) > 0);
-	answer = ctl_line(ctl, 5000);
+	answer = ctl_line(ctl, RIG_PATIENCE_MS);
 	MT_CHECK(answer && json_object_object_get_ex(answer, "code", &value));
 	MT_CHECK_STR(json_object_get_string(value), "E2BIG");
-	MT_CHECK(!ctl_line(ctl, 5000));
+	MT_CHECK(!ctl_line(ctl, RIG_PATIENCE_MS));
 	/* as long as a line may be */
 	memset(line, ' ', 65535);
 	memcpy(line, HOST, strlen(HOST));
@@ -109,13 +109,13 @@ MT_TEST("many requests in one packet are answered in order, the last one after t
 	MT_CHECK_EQ(send(ctl, line, strlen(line), 0), strlen(line));
 	shutdown(ctl, SHUT_WR);
 	for (unsigned int i = 0; i < 200; i++) {
-		struct json_object *answer = ctl_line(ctl, 5000);
+		struct json_object *answer = ctl_line(ctl, RIG_PATIENCE_MS);
 
 		MT_CHECK(answer);
 		MT_CHECK_EQ(json_object_object_get_ex(answer, "vms", NULL), i % 2 == 0);
 		json_object_put(answer);
 	}
-	MT_CHECK(!ctl_line(ctl, 5000));
+	MT_CHECK(!ctl_line(ctl, RIG_PATIENCE_MS));
 	rig_stop(&rig);
 }
 
@@ -135,7 +135,7 @@ MT_TEST("a client that reads nothing can't make the daemon hold much, or stop it
 	MT_CHECK(sent < 1000000);
 	MT_CHECK_STR(ctl_code(other, HOST), "");
 	/* nothing is lost once it reads again */
-	answer = ctl_line(ctl, 5000);
+	answer = ctl_line(ctl, RIG_PATIENCE_MS);
 	MT_CHECK(answer);
 	rig_stop(&rig);
 }
@@ -451,7 +451,7 @@ MT_TEST("an audit is forwarded, answered, timed out, and survives the VM's and t
 	ctl_send(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}");
 	ctl_send(ctl, HOST);
 	while (!peer.check)
-		MT_CHECK(peer_next(&peer, &msg, 2000));
+		MT_CHECK(peer_next(&peer, &msg, RIG_PATIENCE_MS));
 	mt_wire_init(&msg, MT_WIRE_CHECKED, peer.check + 1);
 	peer_send(&peer, &msg); /* nobody's */
 	mt_wire_init(&msg, MT_WIRE_CHECKED, peer.check);
@@ -459,12 +459,12 @@ MT_TEST("an audit is forwarded, answered, timed out, and survives the VM's and t
 	msg.checked.violations = 2;
 	strcpy(msg.checked.text, "page 7 is nowhere");
 	peer_send(&peer, &msg);
-	answer = ctl_line(ctl, 2000);
+	answer = ctl_line(ctl, RIG_PATIENCE_MS);
 	MT_CHECK(answer && json_object_object_get_ex(answer, "violations", &value));
 	MT_CHECK_EQ(json_object_get_int64(value), 2);
 	MT_CHECK(json_object_object_get_ex(answer, "first", &value));
 	MT_CHECK_STR(json_object_get_string(value), "page 7 is nowhere");
-	MT_CHECK(ctl_line(ctl, 2000)); /* the request behind it */
+	MT_CHECK(ctl_line(ctl, RIG_PATIENCE_MS)); /* the request behind it */
 	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}"), "ETIMEDOUT");
 	other = ctl_open(&rig);
 	ctl_send(other, "{\"cmd\":\"check\",\"vm\":\"a\"}");
@@ -472,7 +472,7 @@ MT_TEST("an audit is forwarded, answered, timed out, and survives the VM's and t
 	ctl_send(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}");
 	usleep(50000);
 	peer_close(&peer);
-	answer = ctl_line(ctl, 2000);
+	answer = ctl_line(ctl, RIG_PATIENCE_MS);
 	MT_CHECK(answer && json_object_object_get_ex(answer, "code", &value));
 	MT_CHECK_STR(json_object_get_string(value), "ENOTCONN");
 	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"check\",\"vm\":\"a\"}"), "ENOTCONN");
@@ -492,7 +492,7 @@ MT_TEST("events are numbered, can be read from any one on, and followed")
 	follower = ctl_open(&rig);
 	MT_CHECK_STR(ctl_code(follower, "{\"cmd\":\"events\",\"after\":0,\"follow\":true}"), "");
 	peer_join(&rig, &peer, "a");
-	line = ctl_line(follower, 2000);
+	line = ctl_line(follower, RIG_PATIENCE_MS);
 	MT_CHECK(line && json_object_object_get_ex(line, "event", &value));
 	MT_CHECK(json_object_object_get_ex(value, "vm", &value));
 	MT_CHECK_STR(json_object_get_string(value), "a");

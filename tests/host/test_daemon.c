@@ -229,7 +229,7 @@ MT_TEST("what a leaving VM had goes to those below their target")
 	MT_CHECK_EQ(p[0].grant, MIB_PAGES(64));
 	mt_wire_init(&bye, MT_WIRE_BYE, 0);
 	peer_send(&p[1], &bye);
-	MT_CHECK(peer_dropped(&p[1], 2000));
+	MT_CHECK(peer_dropped(&p[1], RIG_PATIENCE_MS));
 	settle(p, 1, MIB_PAGES(144));
 	MT_CHECK_EQ(p[0].grant, MIB_PAGES(128));
 	MT_CHECK_STR(ctl_code(ctl, "{\"cmd\":\"show\",\"vm\":\"b\"}"), "ENOENT");
@@ -257,7 +257,7 @@ MT_TEST("a starting VM waits until others have returned memory, and then gets it
 	peer_drain(&p[0], 50);
 	MT_CHECK(p[0].target < MIB_PAGES(72));
 	MT_CHECK(peer_obey(&p[0]) > 0);
-	MT_CHECK_EQ(peer_region_wait(&p[2], serial, 2000), 0);
+	MT_CHECK_EQ(peer_region_wait(&p[2], serial, RIG_PATIENCE_MS), 0);
 	MT_CHECK(p[2].grant >= MIB_PAGES(16));
 	settle(p, 3, MIB_PAGES(88));
 	rig_stop(&rig);
@@ -300,7 +300,7 @@ MT_TEST("names that are taken, bad, or of a stranger are refused with the reason
 	peer_connect(&rig, &peer);
 	MT_CHECK_EQ(peer_hello(&peer, "web", 0, 0), -EEXIST);
 	MT_CHECK(strstr(peer.text, "web"));
-	MT_CHECK(peer_dropped(&peer, 2000));
+	MT_CHECK(peer_dropped(&peer, RIG_PATIENCE_MS));
 	for (unsigned int i = 0; i < MT_ARRAY_SIZE(bad); i++) {
 		peer_connect(&rig, &peer);
 		MT_CHECK_EQ(peer_hello(&peer, bad[i], 0, 0), -EINVAL);
@@ -459,7 +459,7 @@ MT_TEST("a monitor that breaks the rules is dropped, its grant stays counted, ot
 			send_many_fds(bad.fd);
 		else
 			misbehave(&rig, &bad, variant);
-		if (!peer_dropped(&bad, 2000))
+		if (!peer_dropped(&bad, RIG_PATIENCE_MS))
 			MT_FAIL("variant %u was not dropped", variant);
 		if (variant != 10)
 			MT_CHECK(ctl_event_seen(ctl, name, "dropped"));

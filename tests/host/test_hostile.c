@@ -58,12 +58,7 @@ static unsigned int daemon_descriptors(const struct rig *rig)
 
 static bool descriptors_back(const struct rig *rig, unsigned int before)
 {
-	for (int i = 0; i < 250; i++) {
-		if (daemon_descriptors(rig) <= before)
-			return true;
-		usleep(20000);
-	}
-	return false;
+	return RIG_WAIT(daemon_descriptors(rig) <= before);
 }
 
 /* Runs @body as another user, who is a member of the daemon's group. */
@@ -237,7 +232,7 @@ static void stranger_hoards(const struct rig *rig)
 		ctl[i] = ctl_open(rig);
 	more = mt_sock_connect(rig->socket, SOCK_STREAM, NULL);
 	MT_CHECK(more >= 0);
-	line = ctl_line(more, 5000);
+	line = ctl_line(more, RIG_PATIENCE_MS);
 	MT_CHECK(line && strstr(json_object_to_json_string(line), "EMFILE"));
 	json_object_put(line);
 	for (unsigned int i = 0; i <= MT_USER_VMS_MAX; i++) {
@@ -252,7 +247,7 @@ static void stranger_says_nothing(const struct rig *rig)
 
 	for (unsigned int i = 0; i <= MT_USER_LINKS_MAX; i++)
 		peer_connect(rig, &peer[i]);
-	MT_CHECK(peer_dropped(&peer[MT_USER_LINKS_MAX], 5000));
+	MT_CHECK(peer_dropped(&peer[MT_USER_LINKS_MAX], RIG_PATIENCE_MS));
 	for (unsigned int i = 0; i < MT_USER_LINKS_MAX; i++)
 		MT_CHECK(!peer_dropped(&peer[i], 0));
 }
@@ -317,9 +312,9 @@ MT_TEST("a monitor may bring one descriptor, not two, and not two hundred")
 		snprintf(hello.hello.name, sizeof(hello.hello.name), "vm%u", i);
 		send_with(peer.fd, &hello, hello.head.length, counts[i]);
 		if (counts[i] > 1) {
-			MT_CHECK(peer_dropped(&peer, 5000));
+			MT_CHECK(peer_dropped(&peer, RIG_PATIENCE_MS));
 		} else {
-			MT_CHECK(peer_next(&peer, &msg, 5000));
+			MT_CHECK(peer_next(&peer, &msg, RIG_PATIENCE_MS));
 			MT_CHECK_EQ(msg.head.type, MT_WIRE_WELCOME);
 			mt_wire_init(&msg, MT_WIRE_BYE, 0);
 			peer_send(&peer, &msg);
@@ -385,6 +380,7 @@ static size_t rubbish_message(union mt_wire_msg *msg)
 	uint32_t type = random_below(20) ? 1 + random_below(9) : random_below(80);
 	size_t length;
 
+	memset(msg, 0, sizeof(*msg));
 	mt_wire_init(msg, (enum mt_wire_type)type, random_below(100));
 	length = msg->head.length ? msg->head.length : 16 + random_below(1000);
 	for (uint32_t n = random_below(8); n-- > 0;) {
@@ -460,7 +456,7 @@ static void rubbish_client(const struct rig *rig)
 	close(ctl);
 }
 
-MT_TEST_LIMIT("rubbish from monitors and clients ends their connections and nothing else", 240)
+MT_TEST("rubbish from monitors and clients ends their connections and nothing else")
 {
 	struct rig rig;
 	struct peer good;

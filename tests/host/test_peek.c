@@ -13,7 +13,7 @@ static struct mt_wire_peek forwarded(struct peer *peer)
 	union mt_wire_msg msg;
 
 	do
-		MT_CHECK(peer_next(peer, &msg, 2000));
+		MT_CHECK(peer_next(peer, &msg, RIG_PATIENCE_MS));
 	while (msg.head.type != MT_WIRE_PEEK);
 	return msg.peek;
 }
@@ -45,7 +45,7 @@ MT_TEST("a peek is forwarded to the VM's monitor, and its answer to who asked")
 	msg.peeked.length = 900;
 	memcpy(msg.peeked.data, "\x00\xff\x1a", 3);
 	peer_send(&peer, &msg);
-	answer = ctl_line(ctl, 2000);
+	answer = ctl_line(ctl, RIG_PATIENCE_MS);
 	MT_CHECK(answer);
 	MT_CHECK_STR(json_object_get_string(json_object_object_get(answer, "data")), "00ff1a");
 	MT_CHECK_EQ(json_object_get_int64(json_object_object_get(answer, "place")), 77);
@@ -57,7 +57,7 @@ MT_TEST("a peek is forwarded to the VM's monitor, and its answer to who asked")
 	mt_wire_init(&msg, MT_WIRE_PEEKED, peek.head.serial);
 	msg.peeked.code = -EFAULT;
 	peer_send(&peer, &msg);
-	answer = ctl_line(ctl, 2000);
+	answer = ctl_line(ctl, RIG_PATIENCE_MS);
 	MT_CHECK_STR(json_object_get_string(json_object_object_get(answer, "code")), "EFAULT");
 	json_object_put(answer);
 	ctl_send(ctl, "{\"cmd\":\"frame_pages\",\"vm\":\"a\",\"frame\":9,\"from\":4096}");
@@ -103,8 +103,9 @@ MT_TEST("a monitor that answers a peek with too much is dropped, and who asked i
 	mt_wire_init(&msg, MT_WIRE_PEEKED, forwarded(&peer).head.serial);
 	msg.peeked.count = MT_PEEK_MAX + 1;
 	peer_send(&peer, &msg);
-	MT_CHECK(peer_dropped(&peer, 2000));
-	MT_CHECK_STR(json_object_get_string(json_object_object_get(ctl_line(ctl, 2000), "code")),
+	MT_CHECK(peer_dropped(&peer, RIG_PATIENCE_MS));
+	MT_CHECK_STR(json_object_get_string(
+			     json_object_object_get(ctl_line(ctl, RIG_PATIENCE_MS), "code")),
 		     "ENOTCONN");
 	rig_stop(&rig);
 }

@@ -50,9 +50,7 @@ static const char *dir_of(const char *path)
 
 static bool gone_soon(const char *path)
 {
-	for (int i = 0; i < 200 && !access(path, F_OK); i++)
-		usleep(20000);
-	return access(path, F_OK) && errno == ENOENT;
+	return RIG_WAIT(access(path, F_OK)) && errno == ENOENT;
 }
 
 MT_TEST("a VM's QMP socket has a private directory, and it goes with the VM")

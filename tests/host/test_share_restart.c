@@ -63,11 +63,7 @@ MT_TEST("a restarted daemon gets the frames back from the VMs, counts them right
 	uint32_t frame, other;
 	int ctl;
 
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	share_join(&rig, &a, "a", "g");
-	share_join(&rig, &b, "b", "g");
+	ctl = share_pair(&rig, &a, &b);
 	frame = share_frame(&a, &b, 5, 1);
 	other = share_frame(&a, &b, 9, 2);
 	MT_CHECK_EQ(share_offer(&a, 5, share_fill(1)), frame);
@@ -115,7 +111,7 @@ MT_TEST("another file instead of the frames is not believed")
 	MT_CHECK(!fcntl(fake, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL));
 	dup2(fake, a.frames_fd);
 	come_back(&rig, &a, "a", "g", frame);
-	MT_CHECK(peer_dropped(&a, 2000));
+	MT_CHECK(peer_dropped(&a, RIG_PATIENCE_MS));
 	MT_CHECK(ctl_event_seen(ctl, "a", "not the group's frames"));
 	come_back(&rig, &b, "b", "g", frame);
 	MT_CHECK_EQ(b.share_start, MT_SHARE_START_FRESH);

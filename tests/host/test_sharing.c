@@ -26,11 +26,7 @@ MT_TEST("two equal pages of a group become one frame with their content, and a t
 	uint8_t *map;
 	int ctl;
 
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	share_join(&rig, &a, "a", "g");
-	share_join(&rig, &b, "b", "g");
+	ctl = share_pair(&rig, &a, &b);
 	frame = share_frame(&a, &b, 5, 1);
 	MT_CHECK(frame < MT_FRAMES_MAX);
 	MT_CHECK_EQ(share_offer(&a, 5, share_fill(1)), frame);
@@ -45,6 +41,29 @@ MT_TEST("two equal pages of a group become one frame with their content, and a t
 	share_release(&a, frame);
 	MT_CHECK(share_frames_become(ctl, 0));
 	MT_CHECK_EQ(share_blocks(&a), 0);
+	rig_stop(&rig);
+}
+
+MT_TEST("pages looked at in their places find frames, those in large pages only likes")
+{
+	struct rig rig;
+	struct peer a, b;
+	uint32_t frame;
+	int ctl;
+
+	ctl = share_pair(&rig, &a, &b);
+	MT_CHECK_EQ(share_look(&a, 5, share_fill(1), false), MT_WIRE_SHARE_NONE);
+	MT_CHECK_EQ(share_look(&a, 5, share_fill(1), false), MT_WIRE_SHARE_SAME);
+	MT_CHECK_EQ(share_look(&b, 5, share_fill(1), true), MT_WIRE_SHARE_LIKE);
+	MT_CHECK_EQ(share_look(&b, 5, share_fill(1), false), MT_WIRE_SHARE_WANTED);
+	MT_CHECK_EQ(share_frames(ctl), 0);
+	frame = share_send_page(&b, 5, share_fill(1));
+	MT_CHECK(frame < MT_FRAMES_MAX);
+	MT_CHECK_EQ(share_look(&a, 5, share_fill(1), false), frame);
+	MT_CHECK_EQ(share_look(&a, 6, share_fill(1), true), MT_WIRE_SHARE_LIKE);
+	share_release(&a, frame);
+	share_release(&b, frame);
+	MT_CHECK(share_frames_become(ctl, 0));
 	rig_stop(&rig);
 }
 
@@ -70,7 +89,7 @@ static struct json_object *sharers(int ctl, const char *vm, uint32_t frame)
 	snprintf(request, sizeof(request), "{\"cmd\":\"sharers\",\"vm\":\"%s\",\"frame\":%u}", vm,
 		 frame);
 	ctl_send(ctl, request);
-	return ctl_line(ctl, 2000);
+	return ctl_line(ctl, RIG_PATIENCE_MS);
 }
 
 MT_TEST("who uses a frame is told to who may know it: VMs of the group, each with its pages")
@@ -82,11 +101,7 @@ MT_TEST("who uses a frame is told to who may know it: VMs of the group, each wit
 	int ctl, status = 0;
 	pid_t pid;
 
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	share_join(&rig, &a, "a", "g");
-	share_join(&rig, &b, "b", "g");
+	ctl = share_pair(&rig, &a, &b);
 	share_join(&rig, &c, "c", "h");
 	frame = share_frame(&a, &b, 5, 1);
 	MT_CHECK_EQ(share_offer(&a, 5, share_fill(1)), frame);
@@ -201,11 +216,7 @@ MT_TEST("content that has not the hash it was offered with becomes no frame")
 	uint64_t hash;
 	int ctl;
 
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	share_join(&rig, &a, "a", "g");
-	share_join(&rig, &b, "b", "g");
+	ctl = share_pair(&rig, &a, &b);
 	hash = share_fill(1);
 	MT_CHECK_EQ(share_offer(&a, 1, hash), MT_WIRE_SHARE_NONE);
 	MT_CHECK_EQ(share_offer(&b, 1, hash), MT_WIRE_SHARE_WANTED);
@@ -222,6 +233,86 @@ MT_TEST("content that has not the hash it was offered with becomes no frame")
 	rig_stop(&rig);
 }
 
+/* Contents of @count pages that are wanted, numbered from 1 on, in one message. */
+static void contents_fill(union mt_wire_msg *msg, uint32_t count)
+{
+	mt_wire_init(msg, MT_WIRE_SHARE_PAGE, 0);
+	msg->share_page.first = 3;
+	for (uint32_t i = 0; i < count; i++)
+		share_put(&msg->share_page, i, i, share_fill(i + 1));
+	mt_wire_contents(&msg->share_page, count);
+}
+
+MT_TEST("of contents that come together each is judged alone, and makes a frame of its own")
+{
+	struct rig rig;
+	struct peer a, b;
+	union mt_wire_msg msg;
+	int ctl;
+
+	ctl = share_pair(&rig, &a, &b);
+	for (uint32_t i = 0; i < MT_WIRE_SHARE_CONTENTS; i++) {
+		MT_CHECK_EQ(share_offer(&a, i, share_fill(i + 1)), MT_WIRE_SHARE_NONE);
+		MT_CHECK_EQ(share_offer(&b, i, share_fill(i + 1)), MT_WIRE_SHARE_WANTED);
+	}
+	contents_fill(&msg, MT_WIRE_SHARE_CONTENTS);
+	msg.share_page.content[4][100] ^= 1;
+	peer_send(&b, &msg);
+	while (peer_next(&b, &msg, RIG_PATIENCE_MS) && msg.head.type != MT_WIRE_SHARE_ANSWER)
+		;
+	MT_CHECK_EQ(msg.head.type, MT_WIRE_SHARE_ANSWER);
+	MT_CHECK_EQ(msg.share_answer.first, 3);
+	MT_CHECK_EQ(msg.share_answer.count, MT_WIRE_SHARE_CONTENTS);
+	for (uint32_t i = 0; i < MT_WIRE_SHARE_CONTENTS; i++) {
+		uint32_t frame = msg.share_answer.frame[i];
+
+		MT_CHECK_EQ(frame < MT_FRAMES_MAX, i != 4);
+		if (i != 4)
+			MT_CHECK_EQ(share_offer(&a, i, share_fill(i + 1)), frame);
+	}
+	MT_CHECK(ctl_event_seen(ctl, "b", "is not what it said"));
+	MT_CHECK_EQ(share_frames(ctl), MT_WIRE_SHARE_CONTENTS - 1);
+	rig_stop(&rig);
+}
+
+/* A VM says that so many contents follow than it sends, or than one message has. */
+static void contents_lie(struct rig *rig, const char *name, uint32_t sent, uint32_t said,
+			 uint32_t first)
+{
+	union mt_wire_msg msg;
+	struct peer peer;
+
+	share_join(rig, &peer, name, "g");
+	contents_fill(&msg, sent);
+	msg.share_page.count = said;
+	msg.share_page.first = first;
+	peer_send(&peer, &msg);
+	MT_CHECK(peer_dropped(&peer, RIG_PATIENCE_MS));
+}
+
+MT_TEST("contents that are not as many as is said, or go beyond the batch, cost the connection")
+{
+	struct rig rig;
+	struct peer good;
+	int ctl;
+
+	rig_make(&rig);
+	rig_start(&rig, "1G", NULL);
+	ctl = ctl_open(&rig);
+	share_join(&rig, &good, "good", "g");
+	contents_lie(&rig, "more", 3, 4, 0);
+	contents_lie(&rig, "less", 4, 3, 0);
+	contents_lie(&rig, "none", 1, 0, 0);
+	contents_lie(&rig, "full", MT_WIRE_SHARE_CONTENTS, 0, 0);
+	contents_lie(&rig, "past", MT_WIRE_SHARE_CONTENTS, MT_WIRE_SHARE_CONTENTS + 1, 0);
+	contents_lie(&rig, "huge", MT_WIRE_SHARE_CONTENTS, UINT32_MAX, 0);
+	contents_lie(&rig, "beyond", 2, 2, MT_WIRE_SHARE_PAGES - 1);
+	contents_lie(&rig, "far", 1, 1, UINT32_MAX);
+	MT_CHECK_EQ(share_offer(&good, 1, share_fill(1)), MT_WIRE_SHARE_NONE);
+	MT_CHECK_EQ(share_frames(ctl), 0);
+	rig_stop(&rig);
+}
+
 MT_TEST("who releases what he does not use is dropped, and the frame stays for the others")
 {
 	struct rig rig;
@@ -229,23 +320,19 @@ MT_TEST("who releases what he does not use is dropped, and the frame stays for t
 	uint32_t frame;
 	int ctl;
 
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	share_join(&rig, &a, "a", "g");
-	share_join(&rig, &b, "b", "g");
+	ctl = share_pair(&rig, &a, &b);
 	share_join(&rig, &c, "c", "g");
 	frame = share_frame(&a, &b, 5, 1);
 	share_release(&c, frame); /* another VM's */
-	MT_CHECK(peer_dropped(&c, 2000));
+	MT_CHECK(peer_dropped(&c, RIG_PATIENCE_MS));
 	MT_CHECK_EQ(share_offer(&a, 5, share_fill(1)), frame);
 	share_release(&a, frame);
 	share_release(&a, frame); /* twice */
-	MT_CHECK(peer_dropped(&a, 2000));
+	MT_CHECK(peer_dropped(&a, RIG_PATIENCE_MS));
 	MT_CHECK_EQ(share_frames(ctl), 1);
 	MT_CHECK_EQ(share_offer(&b, 6, share_fill(1)), frame);
 	share_release(&b, MT_FRAMES_MAX + 5); /* none */
-	MT_CHECK(peer_dropped(&b, 2000));
+	MT_CHECK(peer_dropped(&b, RIG_PATIENCE_MS));
 	rig_stop(&rig);
 }
 
@@ -296,12 +383,12 @@ MT_TEST("a VM that offers before it is told to, or tells what nobody asked, is d
 	share_join(&rig, &a, "a", "g");
 	mt_wire_init(&msg, MT_WIRE_SHARE_KEEP, 0);
 	peer_send(&a, &msg);
-	MT_CHECK(peer_dropped(&a, 2000));
+	MT_CHECK(peer_dropped(&a, RIG_PATIENCE_MS));
 	peer_join(&rig, &a, "b");
 	mt_wire_init(&msg, MT_WIRE_SHARE_OFFER, 0);
 	msg.share_offer.count = MT_WIRE_SHARE_PAGES + 1;
 	peer_send(&a, &msg);
-	MT_CHECK(peer_dropped(&a, 2000));
+	MT_CHECK(peer_dropped(&a, RIG_PATIENCE_MS));
 	rig_stop(&rig);
 }
 
@@ -313,11 +400,7 @@ MT_TEST("a VM's end frees the frames that only it used")
 	uint32_t frame;
 	int ctl;
 
-	rig_make(&rig);
-	rig_start(&rig, "256M", NULL);
-	ctl = ctl_open(&rig);
-	share_join(&rig, &a, "a", "g");
-	share_join(&rig, &b, "b", "g");
+	ctl = share_pair(&rig, &a, &b);
 	for (unsigned int i = 0; i < 20; i++) {
 		frame = share_frame(&a, &b, i, i);
 		MT_CHECK(frame < MT_FRAMES_MAX);

@@ -32,10 +32,10 @@ guests_possible() {
 		[ -s "$top/build-guest/vmlinux" ] && [ -s "$top/build-guest/rootfs.ext4" ] && [ -r /dev/userfaultfd ]
 }
 
-# wait_until SECONDS COMMAND...: try it four times a second until it succeeds.
+# wait_until COMMAND...: try it four times a second until it succeeds. What never comes is given up after two minutes,
+# or PATIENCE seconds: far more than a slow machine needs.
 wait_until() {
-	local end=$((SECONDS + $1))
-	shift
+	local end=$((SECONDS + ${PATIENCE:-120}))
 	until "$@"; do
 		[ "$SECONDS" -lt "$end" ] || return 1
 		sleep 0.25
@@ -50,13 +50,13 @@ daemon_start() {
 	mkdir -p "$work/swap"
 	"$MEMTIDED_EXE" --pool "$1" --socket "$socket" --swap-dir "$work/swap" >>"$work/daemon.log" 2>&1 &
 	daemon_pid=$!
-	wait_until 10 daemon_answers || { say "the daemon does not start:"; sed 's/^/#   /' "$work/daemon.log"; return 1; }
+	wait_until daemon_answers || { say "the daemon does not start:"; sed 's/^/#   /' "$work/daemon.log"; return 1; }
 }
 
 # end_process PID: politely, then not; it is a child of ours.
 end_process() {
 	kill "$1" 2>/dev/null || return 0
-	wait_until 10 eval "! kill -0 $1 2>/dev/null" || kill -9 "$1" 2>/dev/null
+	PATIENCE=20 wait_until eval "! kill -0 $1 2>/dev/null" || kill -9 "$1" 2>/dev/null
 	wait "$1" 2>/dev/null
 	return 0
 }
@@ -67,7 +67,7 @@ daemon_stop() {
 }
 
 memtide() {
-	timeout 40 "$MEMTIDE_EXE" --socket "$socket" "$@"
+	timeout 120 "$MEMTIDE_EXE" --socket "$socket" "$@"
 }
 
 # field VM|host JQ-FILTER: from "memtide show" or "memtide host"; "null" when there is no such VM.
@@ -111,12 +111,16 @@ frames_outside_kib() {
 	stat -Lc '%i %b' "$@" | sort -u | awk '{ sum += $2 / 2 } END { print sum + 0 }'
 }
 
+# What a guest does that stays until the test is over.
+# shellcheck disable=SC2034 # for who sources this
+stay='sleep 800'
+
 # guest_start NAME COMMAND [boot.sh OPTION...]: in the background; the command's status is boot.sh's.
 guest_start() {
 	local name=$1 command=$2
 	shift 2
 	rm -f "$work/$name.serial"
-	"$boot" --accel "${ACCEL:-tcg}" --timeout "${GUEST_LIMIT:-170}" --serial "$work/$name.serial" --name "$name" \
+	"$boot" --accel "${ACCEL:-tcg}" --timeout "${GUEST_LIMIT:-900}" --serial "$work/$name.serial" --name "$name" \
 		--wrap "$MEMTIDE_EXE --socket $socket run --name $name ${RUN_OPTIONS:-} --" --run "$command" "$@" \
 		>"$work/$name.log" 2>&1 &
 	guest_pid[$name]=$!
@@ -128,18 +132,18 @@ guest_alive() {
 
 # guest_managed NAME: wait until its memory is under management, or it ended.
 guest_managed() {
-	wait_until 30 eval "field_is $1 .state running || ! guest_alive $1"
+	wait_until eval "field_is $1 .state running || ! guest_alive $1"
 	field_is "$1" .state running || { guest_show "$1"; return 1; }
 }
 
 guest_booted() {
-	wait_until 90 eval "grep -q 'MEMTIDE-GUEST: booted' '$work/$1.serial' 2>/dev/null || ! guest_alive $1"
+	wait_until eval "grep -q 'MEMTIDE-GUEST: booted' '$work/$1.serial' 2>/dev/null || ! guest_alive $1"
 	grep -q 'MEMTIDE-GUEST: booted' "$work/$1.serial" 2>/dev/null || { guest_show "$1"; return 1; }
 }
 
-# guest_says NAME PATTERN: on its console, within 60 seconds.
+# guest_says NAME PATTERN: on its console.
 guest_says() {
-	wait_until 60 eval "grep -q '$2' '$work/$1.serial' 2>/dev/null || ! guest_alive $1"
+	wait_until eval "grep -q '$2' '$work/$1.serial' 2>/dev/null || ! guest_alive $1"
 	grep -q "$2" "$work/$1.serial"
 }
 
@@ -173,7 +177,7 @@ guest_check() {
 # squeeze NAME MIB: hold it to so much, and see that it gets there while the guest works on.
 squeeze() {
 	memtide set "$1" "target_max=$2M" >/dev/null || return 1
-	wait_until "${SQUEEZE_LIMIT:-20}" field_most "$1" .held $(($2 * 1024)) ||
+	wait_until field_most "$1" .held $(($2 * 1024)) ||
 		{ say "held is $(field "$1" .held) KiB"; return 1; }
 }
 
@@ -199,7 +203,7 @@ qmp_open() {
 
 # qmp REQUEST: print the answer; fail on an error.
 qmp() {
-	local line end=$((SECONDS + 15))
+	local line end=$((SECONDS + ${PATIENCE:-120}))
 	printf '%s\n' "$1" >&7
 	while [ "$SECONDS" -lt "$end" ]; do
 		read -r -t 5 line <&8 || continue

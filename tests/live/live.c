@@ -15,10 +15,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define START_SECONDS  10
-#define STATS_SECONDS  0.6 /* monitors tell their counters every 250 ms */
-#define READY_SECONDS  60
-#define FINISH_SECONDS 120
+#define STATS_SECONDS 0.6 /* monitors tell their counters every 250 ms */
 
 double live_now(void)
 {
@@ -89,7 +86,7 @@ void live_restart_begin(struct live_daemon *daemon)
 
 void live_answers(struct live_daemon *daemon)
 {
-	double end = live_now() + START_SECONDS;
+	double end = live_now() + LIVE_PATIENCE_SECONDS;
 	json_object *answer;
 
 	while (!(answer = live_try(daemon, "{\"cmd\":\"host\"}"))) {
@@ -136,7 +133,7 @@ void live_restart(struct live_daemon *daemon)
 
 void live_stop(struct live_daemon *daemon)
 {
-	double end = live_now() + START_SECONDS;
+	double end = live_now() + LIVE_PATIENCE_SECONDS;
 	int status = 0;
 
 	kill(daemon->pid, SIGTERM);
@@ -150,14 +147,15 @@ void live_stop(struct live_daemon *daemon)
 	live_call((const char *[]){"/bin/rm", "-rf", daemon->dir, NULL}, NULL, 0);
 }
 
-static int live_wait_exit(pid_t pid, double seconds)
+static int live_wait_exit(pid_t pid)
 {
-	double end = live_now() + seconds;
+	double end = live_now() + LIVE_PATIENCE_SECONDS;
 	int status;
 
 	while (waitpid(pid, &status, WNOHANG) != pid) {
 		if (live_now() > end)
-			MT_FAIL("process %d has not ended after %.0f s", (int)pid, seconds);
+			MT_FAIL("process %d has not ended after %d s", (int)pid,
+				LIVE_PATIENCE_SECONDS);
 		live_sleep(0.02);
 	}
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -180,7 +178,7 @@ int live_call(const char *const argv[], char *text, size_t room)
 	if (text)
 		text[used] = '\0';
 	close(pipes[0]);
-	return live_wait_exit(pid, FINISH_SECONDS);
+	return live_wait_exit(pid);
 }
 
 void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
@@ -192,9 +190,11 @@ void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const c
 					       "--name",
 					       name,
 					       "--dir",
-					       daemon->dir};
+					       daemon->dir,
+					       "--seconds",
+					       "3000"};
 	char words[1024], *save = NULL;
-	int count = 7, pipes[2];
+	int count = 9, pipes[2];
 
 	snprintf(words, sizeof(words), "%s", options);
 	for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
@@ -229,9 +229,9 @@ static bool live_vm_line(struct live_vm *vm, char *line, size_t room, double end
 	return true;
 }
 
-json_object *live_vm_event(struct live_vm *vm, const char *event, double seconds)
+json_object *live_vm_event(struct live_vm *vm, const char *event)
 {
-	double end = live_now() + seconds;
+	double end = live_now() + LIVE_PATIENCE_SECONDS;
 	json_object *object, *word;
 	char line[4096];
 
@@ -242,13 +242,13 @@ json_object *live_vm_event(struct live_vm *vm, const char *event, double seconds
 			return object;
 		json_object_put(object);
 	}
-	MT_FAIL("VM %s ended (status %d) without saying \"%s\"", vm->name,
-		live_wait_exit(vm->pid, 5), event);
+	MT_FAIL("VM %s ended (status %d) without saying \"%s\"", vm->name, live_wait_exit(vm->pid),
+		event);
 }
 
 void live_vm_ready(struct live_vm *vm)
 {
-	json_object *ready = live_vm_event(vm, "ready", READY_SECONDS);
+	json_object *ready = live_vm_event(vm, "ready");
 	json_object *baseline = json_object_object_get(ready, "baseline_kib");
 
 	vm->baseline_kib = (uint64_t)json_object_get_int64(baseline);
@@ -274,8 +274,8 @@ int64_t live_vm_figure(const struct live_vm *vm, const char *key)
 
 void live_vm_finish(struct live_vm *vm)
 {
-	vm->end = live_vm_event(vm, "end", FINISH_SECONDS);
-	vm->status = live_wait_exit(vm->pid, 20);
+	vm->end = live_vm_event(vm, "end");
+	vm->status = live_wait_exit(vm->pid);
 	close(vm->out);
 	printf("# %s: %s\n", vm->name, json_object_to_json_string_ext(vm->end, 0));
 	if (vm->status)

@@ -18,6 +18,23 @@
 #define LIVE_PATH_MAX 80
 #define LIVE_ARGS_MAX 48
 
+/*
+ * How long anything is waited for. Nothing depends on it but how soon a test that fails does so: it
+ * is far more than a slow machine needs under a sanitizer.
+ */
+#define LIVE_PATIENCE_SECONDS 120
+
+/* Wait until an expression is true. Value: false when it never is. */
+#define LIVE_WAIT(condition)                                                  \
+	({                                                                    \
+		double live_end_ = live_now() + LIVE_PATIENCE_SECONDS;        \
+		bool live_true_;                                              \
+                                                                              \
+		while (!(live_true_ = (condition)) && live_now() < live_end_) \
+			live_sleep(0.05);                                     \
+		live_true_;                                                   \
+	})
+
 struct live_daemon {
 	pid_t pid;
 	char dir[LIVE_PATH_MAX];
@@ -50,7 +67,8 @@ void live_restart(struct live_daemon *daemon);
 void live_restart_begin(struct live_daemon *daemon);
 void live_answers(struct live_daemon *daemon);
 
-/* Start a test VM with options in one string, split at spaces. */
+/* Start a test VM with options in one string, split at spaces. Without --seconds it works until it
+ * is told to end, so that a slow test never finds it gone. */
 void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
 		   const char *options);
 
@@ -62,7 +80,7 @@ void live_vm_start(struct live_vm *vm, const struct live_daemon *daemon, const c
 		   const char *options);
 
 /* Wait for a line with this event. The caller owns the object. */
-json_object *live_vm_event(struct live_vm *vm, const char *event, double seconds);
+json_object *live_vm_event(struct live_vm *vm, const char *event);
 
 /* Wait for its end; it must have found all its memory right. */
 void live_vm_finish(struct live_vm *vm);
@@ -93,16 +111,22 @@ const char *live_state(const struct live_daemon *daemon, const char *vm);
 /* Set one key of a VM, of the host with @vm NULL. */
 void live_set(const struct live_daemon *daemon, const char *vm, const char *key, const char *value);
 
-/* Wait until a field is at most, or at least, this. Return: false when it takes longer. */
+/* Wait until a field is at most, or at least, this. Return: false, and said why, when it never is.
+ */
 bool live_wait_at_most(const struct live_daemon *daemon, const char *vm, const char *key,
-		       int64_t value, double seconds);
+		       int64_t value);
 bool live_wait_at_least(const struct live_daemon *daemon, const char *vm, const char *key,
-			int64_t value, double seconds);
+			int64_t value);
+
+/* Wait until a VM is in this state; it must come to it. */
+void live_wait_state(const struct live_daemon *daemon, const char *vm, const char *state);
+
+/* Let a VM work until so many of its pages had to come back, since its beginning. */
+void live_wait_faults(const struct live_daemon *daemon, const char *vm, int64_t count);
 
 /* Is there an event about this VM that contains @text? And the same, waiting for it. */
 bool live_event_seen(const struct live_daemon *daemon, const char *vm, const char *text);
-bool live_wait_event(const struct live_daemon *daemon, const char *vm, const char *text,
-		     double seconds);
+bool live_wait_event(const struct live_daemon *daemon, const char *vm, const char *text);
 
 /* The VM's audit must find nothing. */
 void live_check(const struct live_daemon *daemon, const char *vm);

@@ -154,34 +154,47 @@ void live_set(const struct live_daemon *daemon, const char *vm, const char *key,
 }
 
 static bool wait_field(const struct live_daemon *daemon, const char *vm, const char *key,
-		       int64_t value, double seconds, bool below)
+		       int64_t value, bool below)
 {
-	double end = live_now() + seconds;
 	int64_t now;
 
-	for (;;) {
-		now = live_field(daemon, vm, key);
-		if (below ? now <= value : now >= value)
-			return true;
-		if (live_now() > end)
-			break;
-		live_sleep(0.05);
-	}
-	printf("# %s of %s is %lld, not at %s %lld, after %.0f s\n", key, vm ? vm : "the host",
-	       (long long)now, below ? "most" : "least", (long long)value, seconds);
+	if (LIVE_WAIT((now = live_field(daemon, vm, key)) == value || (now < value) == below))
+		return true;
+	printf("# %s of %s is %lld, not at %s %lld, after %d s\n", key, vm ? vm : "the host",
+	       (long long)now, below ? "most" : "least", (long long)value, LIVE_PATIENCE_SECONDS);
 	return false;
 }
 
 bool live_wait_at_most(const struct live_daemon *daemon, const char *vm, const char *key,
-		       int64_t value, double seconds)
+		       int64_t value)
 {
-	return wait_field(daemon, vm, key, value, seconds, true);
+	return wait_field(daemon, vm, key, value, true);
 }
 
 bool live_wait_at_least(const struct live_daemon *daemon, const char *vm, const char *key,
-			int64_t value, double seconds)
+			int64_t value)
 {
-	return wait_field(daemon, vm, key, value, seconds, false);
+	return wait_field(daemon, vm, key, value, false);
+}
+
+void live_wait_state(const struct live_daemon *daemon, const char *vm, const char *state)
+{
+	if (!LIVE_WAIT(!strcmp(live_state(daemon, vm), state)))
+		MT_FAIL("%s is \"%s\", not \"%s\", after %d s", vm, live_state(daemon, vm), state,
+			LIVE_PATIENCE_SECONDS);
+}
+
+static int64_t faults(const struct live_daemon *daemon, const char *vm)
+{
+	return live_field(daemon, vm, "faultNominated") + live_field(daemon, vm, "faultZero") +
+	       live_field(daemon, vm, "faultZipped") + live_field(daemon, vm, "faultSwapped");
+}
+
+void live_wait_faults(const struct live_daemon *daemon, const char *vm, int64_t count)
+{
+	if (!LIVE_WAIT(faults(daemon, vm) >= count))
+		MT_FAIL("%s has had %lld faults, not %lld, after %d s", vm,
+			(long long)faults(daemon, vm), (long long)count, LIVE_PATIENCE_SECONDS);
 }
 
 void live_check(const struct live_daemon *daemon, const char *vm)
@@ -212,15 +225,7 @@ bool live_event_seen(const struct live_daemon *daemon, const char *vm, const cha
 	return found;
 }
 
-bool live_wait_event(const struct live_daemon *daemon, const char *vm, const char *text,
-		     double seconds)
+bool live_wait_event(const struct live_daemon *daemon, const char *vm, const char *text)
 {
-	double end = live_now() + seconds;
-
-	while (!live_event_seen(daemon, vm, text)) {
-		if (live_now() > end)
-			return false;
-		live_sleep(0.05);
-	}
-	return true;
+	return LIVE_WAIT(live_event_seen(daemon, vm, text));
 }

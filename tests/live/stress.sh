@@ -81,11 +81,11 @@ anonymous_kib() {
 		END { print sum + 0 }' "$@" 2>/dev/null
 }
 
-# Ten times a second.
+# Ten times a second, until after the last VM has gone, and its frames with it.
 measure() {
 	local sum samples=0 max=0 base=$baseline_kib
 	while [ -e "$work/measuring" ]; do
-		sum=$(($(anonymous_kib "$@") + $(frames_outside_kib "${frames[@]}") - base))
+		sum=$(($(anonymous_kib "$@") + $(frames_outside_kib "${frames[@]}" 2>/dev/null) - base))
 		samples=$((samples + 1))
 		[ "$sum" -le "$max" ] || max=$sum
 		printf '%d %d\n' "$samples" "$max" >"$work/measured.new"

@@ -29,7 +29,7 @@ event_seen() {
 # guest_ready NAME: managed, booted, and its balloon's driver reports.
 guest_ready() {
 	guest_managed "$1" && guest_booted "$1" || return 1
-	wait_until 60 field_is "$1" .balloon working || { say "balloon is $(field "$1" .balloon)"; guest_show "$1"; return 1; }
+	wait_until field_is "$1" .balloon working || { say "balloon is $(field "$1" .balloon)"; guest_show "$1"; return 1; }
 }
 
 # The process that is QEMU.
@@ -53,28 +53,28 @@ out_least() {
 freed_comes_back() {
 	local full begin
 	daemon_start 2G || return 1
-	guest_start g "guestmem --size 400M --work 4 --rounds 1; echo freed; sleep 70" --mem 768M
+	guest_start g "guestmem --size 400M --work 4 --rounds 1; echo freed; $stay" --mem 768M
 	guest_ready g && guest_says g 'freed' || return 1
 	begin=$(seconds)
 	full=$(field g .heldMax)
-	wait_until 60 field_most g .held $((full - 400 * 1024 * 9 / 10)) || { say "held $(field g .held) of $full KiB"; return 1; }
+	wait_until field_most g .held $((full - 400 * 1024 * 9 / 10)) || { say "held $(field g .held) of $full KiB"; return 1; }
 	say "400 MiB touched and freed: held $full -> $(field g .held) KiB in $(since "$begin") s, unasked"
-	wait_until 15 field_least g .reportedFree $((360 * 1024)) && field_is g .vmmemctl 0 && guest_check g
+	wait_until field_least g .reportedFree $((360 * 1024)) && field_is g .vmmemctl 0 && guest_check g
 }
 
 # With balloons switched off the pages go to the stores; freeing them empties the stores.
 freed_leaves_the_stores() {
 	local before
 	daemon_start 2G && memtide set --host Mem.CtlMaxPercent=0 >/dev/null || return 1
-	guest_start g "guestmem --size 300M --work 25 --hot-pct 10 --rounds 1; echo freed; sleep 70" --mem 512M
+	guest_start g "guestmem --size 300M --work 25 --hot-pct 10 --rounds 1; echo freed; $stay" --mem 512M
 	guest_ready g && guest_says g 'guestmem: ' || return 1
 	memtide set g target_max=150M >/dev/null || return 1
-	wait_until 40 out_least g $((100 * 1024)) || { say "only $(out g) KiB went out"; return 1; }
+	wait_until out_least g $((100 * 1024)) || { say "only $(out g) KiB went out"; return 1; }
 	guest_says g 'guestmem: verify' && before=$(out g)
 	say "$before KiB compressed and swapped, zip store $(field g .zipHeld) KiB"
 	guest_says g 'freed' || return 1
 	# What stays is the guest's own cold memory.
-	wait_until 60 out_most g $((before / 2)) || { say "$(out g) KiB are still there"; return 1; }
+	wait_until out_most g $((before / 2)) || { say "$(out g) KiB are still there"; return 1; }
 	say "after the guest freed them: $(out g) KiB, zip store $(field g .zipHeld) KiB"
 	guest_check g
 }
@@ -84,22 +84,22 @@ fill_cache='cat /dev/vda >/dev/null; echo filled;'
 
 # guest_filled NAME MIB: ready, and holding at least so much.
 guest_filled() {
-	guest_ready "$1" && guest_says "$1" filled && wait_until 10 field_least "$1" .held $(($2 * 1024)) ||
+	guest_ready "$1" && guest_says "$1" filled && wait_until field_least "$1" .held $(($2 * 1024)) ||
 		{ say "it holds $(field "$1" .held) KiB"; guest_show "$1"; return 1; }
 }
 
 # balloon_by_limit BOOT-OPTION...: a guest with much cache is made to fit.
 balloon_by_limit() {
 	daemon_start 2G || return 1
-	guest_start g "$fill_cache sleep 100" --mem 512M "$@"
+	guest_start g "$fill_cache $stay" --mem 512M "$@"
 	guest_filled g 350 || return 1
 	memtide set g target_max=240M >/dev/null || return 1
-	wait_until 40 field_least g .vmmemctl $((250 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; guest_show g; return 1; }
+	wait_until field_least g .vmmemctl $((250 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; guest_show g; return 1; }
 	say "balloon $(field g .vmmemctl) of at most $(field g .vmmemctlmax) KiB, guest $(field g '.guest.usable') KiB usable, out $(out g) KiB"
-	wait_until 20 field_most g .held $((240 * 1024)) || { say "held $(field g .held) KiB"; return 1; }
+	wait_until field_most g .held $((240 * 1024)) || { say "held $(field g .held) KiB"; return 1; }
 	guest_check g || return 1
 	memtide set g target_max=none >/dev/null
-	wait_until 60 field_is g .vmmemctl 0 || { say "balloon keeps $(field g .vmmemctl) KiB"; return 1; }
+	wait_until field_is g .vmmemctl 0 || { say "balloon keeps $(field g .vmmemctl) KiB"; return 1; }
 	guest_check g
 }
 
@@ -111,17 +111,17 @@ own_balloon() {
 guest_reboots() {
 	daemon_start 2G || return 1
 	qmp_pipes g
-	guest_start g "$fill_cache sleep 150" --mem 384M -- -action reboot=reset -qmp "pipe:$work/g.qmp"
+	guest_start g "$fill_cache $stay" --mem 384M -- -action reboot=reset -qmp "pipe:$work/g.qmp"
 	guest_filled g 300 || return 1
 	qmp_open g >/dev/null || return 1
 	memtide set g target_max=200M >/dev/null
-	wait_until 40 field_least g .vmmemctl $((150 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
+	wait_until field_least g .vmmemctl $((150 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
 	: >"$work/g.serial"
 	qmp '{"execute":"system_reset"}' >/dev/null || return 1
 	qmp_close
-	wait_until 20 event_seen 'the guest starts anew' || { guest_show g; return 1; }
+	wait_until event_seen 'the guest starts anew' || { guest_show g; return 1; }
 	guest_booted g || return 1
-	wait_until 60 field_least g .vmmemctl $((150 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB afterwards"; guest_show g; return 1; }
+	wait_until field_least g .vmmemctl $((150 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB afterwards"; guest_show g; return 1; }
 	guest_check g
 }
 
@@ -131,43 +131,43 @@ unbind='cd /sys/bus/virtio/drivers/virtio_balloon; for d in virtio[0-9]*; do ech
 # The driver gives everything back when it goes; what the balloon held must then be had otherwise.
 driver_unloaded() {
 	daemon_start 2G || return 1
-	guest_start g "guestmem --size 60M --work 60 --rounds 1 & $fill_cache sleep 12; $unbind echo unloaded; wait \$!; sleep 60" --mem 384M
+	guest_start g "guestmem --size 60M --work 60 --rounds 1 & $fill_cache sleep 25; $unbind echo unloaded; wait \$!; $stay" --mem 384M
 	guest_filled g 300 || return 1
 	memtide set g target_max=150M >/dev/null
-	wait_until 20 field_least g .vmmemctl $((100 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
+	wait_until field_least g .vmmemctl $((100 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
 	guest_says g unloaded || { guest_show g; return 1; }
-	wait_until 30 field_most g .vmmemctl 1024 && wait_until 30 field_is g .balloon silent || {
+	wait_until field_most g .vmmemctl 1024 && wait_until field_is g .balloon silent || {
 		say "balloon $(field g .balloon), $(field g .vmmemctl) KiB"
 		return 1
 	}
-	wait_until 20 field_most g .held $((150 * 1024)) && guest_check g
+	wait_until field_most g .held $((150 * 1024)) && guest_check g
 }
 
 # QEMU reads all guest memory: pages in the balloon are touched, as by a guest that is not to be trusted.
 ballooned_touched() {
 	daemon_start 2G || return 1
 	qmp_pipes g
-	guest_start g "guestmem --size 60M --work 40 --rounds 1 & $fill_cache wait \$!; sleep 60" --mem 384M -- -qmp "pipe:$work/g.qmp"
+	guest_start g "guestmem --size 60M --work 40 --rounds 1 & $fill_cache wait \$!; $stay" --mem 384M -- -qmp "pipe:$work/g.qmp"
 	guest_filled g 300 && qmp_open g >/dev/null || return 1
 	memtide set g target_max=200M >/dev/null
-	wait_until 40 field_least g .vmmemctl $((150 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
+	wait_until field_least g .vmmemctl $((150 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
 	qmp '{"execute":"pmemsave","arguments":{"val":0,"size":402653184,"filename":"/dev/null"}}' >/dev/null || return 1
 	qmp_close
 	say "after all memory was read: held $(field g .held), balloon $(field g .vmmemctl), zero $(field g .zero), out $(out g) KiB"
-	wait_until 20 field_most g .held $((200 * 1024)) && guest_check g && field_least g .vmmemctl $((150 * 1024))
+	wait_until field_most g .held $((200 * 1024)) && guest_check g && field_least g .vmmemctl $((150 * 1024))
 }
 
 qemu_killed() {
 	local qmp
 	daemon_start 2G || return 1
-	guest_start g "$fill_cache sleep 100" --mem 384M
+	guest_start g "$fill_cache $stay" --mem 384M
 	guest_filled g 300 || return 1
 	memtide set g target_max=200M >/dev/null
-	wait_until 40 field_least g .vmmemctl $((100 * 1024)) || return 1
+	wait_until field_least g .vmmemctl $((100 * 1024)) || return 1
 	qmp=$(field g .qmp)
 	kill -9 "$(qemu_pid g)"
-	wait_until 20 field_is g .state null || { say "it is $(field g .state)"; return 1; }
-	wait_until 5 eval "[ ! -e '$qmp' ] && [ ! -e '${qmp%/*}' ]" || { say "its directory is still there"; return 1; }
+	wait_until field_is g .state null || { say "it is $(field g .state)"; return 1; }
+	wait_until eval "[ ! -e '$qmp' ] && [ ! -e '${qmp%/*}' ]" || { say "its directory is still there"; return 1; }
 	daemon_answers && field_is host .vms 0
 }
 
@@ -175,31 +175,31 @@ qemu_killed() {
 qmp_hangs() {
 	local pid
 	daemon_start 2G || return 1
-	guest_start g "$fill_cache sleep 150" --mem 256M
-	guest_start h "$fill_cache sleep 150" --mem 256M
+	guest_start g "$fill_cache $stay" --mem 256M
+	guest_start h "$fill_cache $stay" --mem 256M
 	guest_filled g 200 && guest_filled h 200 || return 1
 	pid=$(qemu_pid g)
 	kill -STOP "$pid"
-	wait_until 40 event_seen 'QMP: no answer' || { kill -CONT "$pid"; return 1; }
+	wait_until event_seen 'QMP: no answer' || { kill -CONT "$pid"; return 1; }
 	memtide set g target_max=150M >/dev/null
 	memtide set h target_max=150M >/dev/null
-	wait_until 30 field_least h .vmmemctl $((60 * 1024)) || { kill -CONT "$pid"; say "h: $(field h .vmmemctl) KiB"; return 1; }
+	wait_until field_least h .vmmemctl $((60 * 1024)) || { kill -CONT "$pid"; say "h: $(field h .vmmemctl) KiB"; return 1; }
 	field_is g .balloon unreachable || { kill -CONT "$pid"; return 1; }
 	kill -CONT "$pid"
-	wait_until 90 field_is g .balloon working || { say "g stays $(field g .balloon)"; return 1; }
-	wait_until 60 field_least g .vmmemctl $((60 * 1024)) && guest_check g && guest_check h
+	wait_until field_is g .balloon working || { say "g stays $(field g .balloon)"; return 1; }
+	wait_until field_least g .vmmemctl $((60 * 1024)) && guest_check g && guest_check h
 }
 
 # An idle guest is ballooned as far as it goes; then, three times, it suddenly needs nearly all it has.
 near_its_limit() {
-	local command="$fill_cache sleep 10; for i in 1 2 3; do guestmem --size 150M --work 1 --rounds 1 || echo lost; sleep 6; done
+	local command="$fill_cache sleep 20; for i in 1 2 3; do guestmem --size 150M --work 1 --rounds 1 || echo lost; sleep 6; done
 		echo oom \$(dmesg | grep -ciE 'out of memory|oom-kill|oom_reaper') times"
 	daemon_start 2G || return 1
 	guest_start g "$command" --mem 256M "$@"
 	guest_filled g 200 || return 1
 	memtide set g target_max=64M >/dev/null
-	wait_until 20 field_least g .vmmemctl $((120 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
-	wait_until 120 grep -q 'oom [0-9]* times' "$work/g.serial" || { guest_show g; return 1; }
+	wait_until field_least g .vmmemctl $((120 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
+	wait_until grep -q 'oom [0-9]* times' "$work/g.serial" || { guest_show g; return 1; }
 	memtide events | grep 'balloon .* -> ' | sed 's/^/#   /'
 	say "$(grep -o 'oom [0-9]* times' "$work/g.serial")"
 	grep -q 'oom 0 times' "$work/g.serial" && ! grep -q '^lost' "$work/g.serial" && guest_wait g
@@ -208,19 +208,19 @@ near_its_limit() {
 # The user's own balloon lets a guest run out of memory: it is not used.
 unsafe_balloon() {
 	daemon_start 2G || return 1
-	guest_start g "$fill_cache sleep 60" --mem 256M -- -device virtio-balloon-pci,id=own
-	guest_managed g && guest_says g filled && wait_until 60 field_is g .balloon unsafe || { say "balloon is $(field g .balloon)"; return 1; }
+	guest_start g "$fill_cache $stay" --mem 256M -- -device virtio-balloon-pci,id=own
+	guest_managed g && guest_says g filled && wait_until field_is g .balloon unsafe || { say "balloon is $(field g .balloon)"; return 1; }
 	memtide set g target_max=120M >/dev/null
-	wait_until 20 field_most g .held $((120 * 1024)) && field_is g .vmmemctl 0 && guest_check g
+	wait_until field_most g .held $((120 * 1024)) && field_is g .vmmemctl 0 && guest_check g
 }
 
 # Two guests in a pool for one and a half: the one with free memory is asked, not paged.
 balloon_before_paging() {
-	local most=0 now end=$((SECONDS + 100))
+	local most=0 now end=$((SECONDS + 120))
 	daemon_start 620M || return 1
-	guest_start a "$fill_cache sleep 100" --mem 512M
+	guest_start a "$fill_cache $stay" --mem 512M
 	guest_filled a 350 || return 1
-	guest_start b "guestmem --size 350M --work 10 --rounds 1; echo done; sleep 60" --mem 512M
+	guest_start b "guestmem --size 350M --work 10 --rounds 1; echo done; $stay" --mem 512M
 	guest_managed b || { guest_show b; return 1; }
 	# What a is asked for goes back to it when b is done: looked at all the while.
 	while [ "$SECONDS" -lt "$end" ] && guest_alive b && ! grep -q done "$work/b.serial"; do

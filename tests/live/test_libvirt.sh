@@ -94,7 +94,7 @@ libvirt_start() {
 	echo 'auth_unix_rw = "none"' >/etc/libvirt/libvirtd.conf
 	libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid >"$work/libvirtd.log" 2>&1 &
 	libvirtd_pid=$!
-	wait_until 60 libvirt_answers || { say "libvirtd does not answer"; tail -n 5 "$work/libvirtd.log" | sed 's/^/#   /'; return 1; }
+	wait_until libvirt_answers || { say "libvirtd does not answer"; tail -n 5 "$work/libvirtd.log" | sed 's/^/#   /'; return 1; }
 }
 
 broker_start() {
@@ -148,8 +148,8 @@ event_count() {
 }
 
 balloon_is() {
-	wait_until "$1" field_is g .balloon "$2" && return 0
-	say "balloon is $(field g .balloon), not $2"
+	wait_until field_is g .balloon "$1" && return 0
+	say "balloon is $(field g .balloon), not $1"
 	memtide events | tail -n 6 | sed 's/^/#   event: /'
 	tail -n 5 "$work/broker.log" | sed 's/^/#   /'
 	tail -n 5 /var/log/libvirt/qemu/g.log 2>/dev/null | cut -c1-300 | sed 's/^/#   /'
@@ -159,18 +159,18 @@ balloon_is() {
 guest_runs() {
 	guests_possible || return 77
 	libvirt_start && daemon_start 2G && broker_start || return 1
-	domain g 512 "$(lost_file 120 /dev/shm/file) cat /dev/vda >/dev/null; echo filled; sleep 300" >"$work/g.xml"
+	domain g 512 "$(lost_file 120 /dev/shm/file) cat /dev/vda >/dev/null; echo filled; $stay" >"$work/g.xml"
 	timeout 120 virsh -q -c $uri create "$work/g.xml" 2>&1 | sed 's/^/# /'
-	wait_until 60 field_is g .state running && balloon_is 90 working || return 1
+	wait_until field_is g .state running && balloon_is working || return 1
 	[ "$(field g .pid)" = "$(cat /run/libvirt/qemu/g.pid)" ] || return 1
-	wait_until 90 filled 1 && wait_until 10 field_least g .held $((350 * 1024)) || { say "it holds $(field g .held) KiB"; return 1; }
+	wait_until filled 1 && wait_until field_least g .held $((350 * 1024)) || { say "it holds $(field g .held) KiB"; return 1; }
 	guest_check g
 }
 
 balloon_driven() {
 	local usable actual
 	memtide set g target_max=240M >/dev/null || return 1
-	wait_until 60 field_least g .vmmemctl $((250 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
+	wait_until field_least g .vmmemctl $((250 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
 	actual=$(virsh -q -c $uri dommemstat g | awk '$1 == "actual" { print $2 }')
 	usable=$(virsh -q -c $uri dommemstat g | awk '$1 == "usable" { print $2 }')
 	say "balloon $(field g .vmmemctl) KiB; libvirt says: actual $actual, usable $usable KiB; memtide: $(field g .guest.usable) KiB"
@@ -181,31 +181,31 @@ hang_is_survived() {
 	local begin before
 	before=$(event_count 'QMP: no answer')
 	kill -STOP "$libvirtd_pid"
-	balloon_is 30 unreachable || return 1
+	balloon_is unreachable || return 1
 	begin=$(date +%s%N)
 	memtide host >/dev/null || return 1
 	say "libvirtd is stopped: memtide host took $((($(date +%s%N) - begin) / 1000000)) ms"
 	# Said a little later, as the VM might have ended.
-	wait_until 15 eval "[ \$(event_count 'QMP: no answer') -gt $before ]" || { say "no event"; return 1; }
+	wait_until eval "[ \$(event_count 'QMP: no answer') -gt $before ]" || { say "no event"; return 1; }
 	field_least g .vmmemctl 1 || return 1
 	kill -CONT "$libvirtd_pid"
-	balloon_is 90 working && guest_check g
+	balloon_is working && guest_check g
 }
 
 broker_dies() {
 	kill -9 "$broker_pid"
 	wait "$broker_pid" 2>/dev/null
-	balloon_is 30 unreachable || return 1
+	balloon_is unreachable || return 1
 	broker_start
-	balloon_is 60 working && field_least g .vmmemctl 1
+	balloon_is working && field_least g .vmmemctl 1
 }
 
 guest_resets() {
 	local before
 	before=$(event_count 'the guest starts anew')
 	virsh -q -c $uri reset g || return 1
-	wait_until 30 eval "[ \$(event_count 'the guest starts anew') -gt $before ]" || { say "no event of it"; return 1; }
-	wait_until 90 filled 2 && balloon_is 60 working && guest_check g
+	wait_until eval "[ \$(event_count 'the guest starts anew') -gt $before ]" || { say "no event of it"; return 1; }
+	wait_until filled 2 && balloon_is working && guest_check g
 }
 
 domain_paused() {
@@ -216,18 +216,18 @@ domain_paused() {
 lost_and_paused() {
 	local sink pid status=0
 	memtide set --host Mem.CtlMaxPercent=0 >/dev/null && memtide set g zip_max_pct=0 target_max=100M >/dev/null || return 1
-	wait_until 60 field_most g .held $((100 * 1024)) || { say "held $(field g .held) KiB, swapped $(field g .swapped) KiB"; return 1; }
+	wait_until field_most g .held $((100 * 1024)) || { say "held $(field g .held) KiB, swapped $(field g .swapped) KiB"; return 1; }
 	pid=$(field g .pid)
 	swap_damage "$pid" "$lost_pattern" || return 1
 	sink=/var/lib/libvirt/sink
 	perl -MIO::Socket::UNIX -e '$l = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1); chmod 0777, $ARGV[0];
 		$c = $l->accept; 1 while sysread($c, $b, 65536)' $sink &
-	wait_until 10 test -S $sink || return 1
+	wait_until test -S $sink || return 1
 	virsh -q -c $uri qemu-monitor-command g "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:$sink\"}}" >/dev/null || return 1
-	{ wait_until 60 field_is g .state failed && wait_until 30 domain_paused; } || status=1
+	{ wait_until field_is g .state failed && wait_until domain_paused; } || status=1
 	[ "$status" = 0 ] || memtide events | tail -n 6 | sed 's/^/#   event: /'
 	kill $! 2>/dev/null
-	[ "$status" = 0 ] && wait_until 20 eval "[ \$(event_count 'paused over QMP') -gt 0 ]" && guest_check g
+	[ "$status" = 0 ] && wait_until eval "[ \$(event_count 'paused over QMP') -gt 0 ]" && guest_check g
 }
 
 domain_goes() {
@@ -235,7 +235,7 @@ domain_goes() {
 	path=$(field g .qmp)
 	[ -S "$path" ] || return 1
 	virsh -q -c $uri destroy g || return 1
-	wait_until 10 field_is g .state null && wait_until 15 eval "[ ! -e '$path' ]"
+	wait_until field_is g .state null && wait_until eval "[ ! -e '$path' ]"
 }
 
 # The tests are steps of one course: what went wrong once goes wrong in all that follow.

@@ -102,7 +102,7 @@ static void peek(uint32_t number, uint32_t offset, uint32_t bytes, const uint8_t
 	json_object_put(answer);
 }
 
-MT_TEST_LIMIT("pages of every state are read as they are, and stay where they are", 100)
+MT_TEST("pages of every state are read as they are, and stay where they are")
 {
 	unsigned int before[STATES], after[STATES], moved = 0;
 	struct mt_vm_stats stats = {.struct_size = sizeof(stats)};
@@ -113,8 +113,8 @@ MT_TEST_LIMIT("pages of every state are read as they are, and stay where they ar
 	live_start(&d, "256M");
 	vm = start();
 	live_set(&d, "v", "target_max", "12M");
-	MT_CHECK(live_wait_at_least(&d, "v", "swapped", 1024, 20));
-	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024, 20));
+	MT_CHECK(live_wait_at_least(&d, "v", "swapped", 1024));
+	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024));
 	MT_CHECK(!mt_vm_region_discard(vm, memory + 100 * PAGE, 20 * PAGE));
 	live_sleep(0.5);
 	census(before);
@@ -217,28 +217,21 @@ static void translate_tells(uint32_t number, int64_t frame)
 	printf("# %s", strchr(text, '\n') + 1);
 }
 
-MT_TEST_LIMIT("the pages that share a frame are found, all of them, and named", 100)
+MT_TEST("the pages that share a frame are found, all of them, and named")
 {
 	uint32_t number = 4;
 	int64_t frame = -1, users;
-	bool agreed = false;
 
 	live_start(&d, "256M");
 	start();
 	live_set(&d, "v", "target_max", "12M");
-	MT_CHECK(live_wait_at_least(&d, "v", "sharedFrames", 200 * 4, 40));
-	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024, 20));
+	MT_CHECK(live_wait_at_least(&d, "v", "sharedFrames", 200 * 4));
+	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024));
 	for (; number < PAGES && frame < 0; number += frame < 0 ? 16 : 0)
 		frame = frame_of(number);
 	MT_CHECK(frame >= 0);
 	/* Pages come and go; the daemon hears of it a moment later. */
-	for (unsigned int i = 0; i < 100 && !agreed; i++) {
-		users = users_of(frame);
-		agreed = users > 100 && pages_in(frame) == users;
-		if (!agreed)
-			live_sleep(0.1);
-	}
-	MT_CHECK(agreed);
+	MT_CHECK(LIVE_WAIT((users = users_of(frame)) > 100 && pages_in(frame) == users));
 	printf("# frame %lld has %lld users\n", (long long)frame, (long long)users);
 	MT_CHECK_EQ(pages_in(frame + 1000000), 0);
 	translate_tells(number, frame);
@@ -266,15 +259,15 @@ static void words(uint32_t number, uint32_t offset)
 	json_object_put(answer);
 }
 
-MT_TEST_LIMIT("words of many pages at once are what each page holds, wherever it is", 100)
+MT_TEST("words of many pages at once are what each page holds, wherever it is")
 {
 	unsigned int counts[STATES];
 
 	live_start(&d, "256M");
 	start();
 	live_set(&d, "v", "target_max", "12M");
-	MT_CHECK(live_wait_at_least(&d, "v", "swapped", 1024, 20));
-	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024, 20));
+	MT_CHECK(live_wait_at_least(&d, "v", "swapped", 1024));
+	MT_CHECK(live_wait_at_most(&d, "v", "held", 12 * 1024));
 	census(counts);
 	MT_CHECK(counts[ZERO] && counts[SHARED] && counts[ZIPPED] && counts[SWAPPED]);
 	for (uint32_t i = 0; i < PAGES; i += 251)

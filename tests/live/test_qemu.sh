@@ -19,7 +19,7 @@ squeezed_guest() {
 	local machine=$1 smp=$2
 	shift 2
 	daemon_start 1G || return 1
-	guest_start g "guestmem --size 150M --work 8 --rounds 1 --threads $smp" --machine "$machine" --smp "$smp" \
+	guest_start g "guestmem --size 150M --work 12 --rounds 1 --threads $smp" --machine "$machine" --smp "$smp" \
 		--mem 256M "$@"
 	guest_managed g && field_is g '.regions | length' 1 || return 1
 	guest_says g 'guestmem: ' || { guest_show g; return 1; }
@@ -73,7 +73,7 @@ hot_added_memory() {
 		qmp '{"execute":"device_add","arguments":{"driver":"pc-dimm","id":"d1","memdev":"m1"}}' >/dev/null || return 1
 	qmp_close
 	guest_says g grown || { say "the guest does not see it"; guest_show g; return 1; }
-	wait_until 5 field_is g '.regions | length' 2 && field_is g .memsize $((512 * 1024)) || return 1
+	wait_until field_is g '.regions | length' 2 && field_is g .memsize $((512 * 1024)) || return 1
 	squeeze g 220 && guest_check g && guest_wait g
 }
 
@@ -86,8 +86,8 @@ balloon() {
 	qmp_open g >/dev/null || { say "QMP does not answer"; return 1; }
 	before=$(field g .heldMax)
 	qmp '{"execute":"balloon","arguments":{"value":209715200}}' >/dev/null || return 1
-	wait_until 30 field_most g .held $((215 * 1024)) || { say "held $(field g .held) KiB"; return 1; }
-	wait_until 30 field_least g .vmmemctl $((150 * 1024)) || { say "given up $(field g .vmmemctl) KiB"; return 1; }
+	wait_until field_most g .held $((215 * 1024)) || { say "held $(field g .held) KiB"; return 1; }
+	wait_until field_least g .vmmemctl $((150 * 1024)) || { say "given up $(field g .vmmemctl) KiB"; return 1; }
 	after=$(field g .held)
 	say "held $before KiB at most before, $after KiB with 184 MiB in the balloon; released $(field g .vmmemctl) KiB"
 	guest_check g || return 1
@@ -127,7 +127,7 @@ shared_memory() {
 	daemon_start 1G || return 1
 	guest_start g "guestmem --size 100M --work 2 --rounds 1" --mem 256M \
 		-- -object memory-backend-memfd,id=mem,size=256M,share=on -machine memory-backend=mem
-	wait_until 20 field_is g .state unmanaged || { say "state $(field g .state)"; guest_show g; return 1; }
+	wait_until field_is g .state unmanaged || { say "state $(field g .state)"; guest_show g; return 1; }
 	say "reason: $(field g .reason)"
 	[[ $(field g .reason) == *shared* ]] && guest_wait g
 }
@@ -135,12 +135,12 @@ shared_memory() {
 # The daemon is killed while the guest is squeezed, and comes back.
 daemon_killed() {
 	daemon_start 1G || return 1
-	guest_start g "guestmem --size 150M --work 12 --rounds 1" --mem 256M
+	guest_start g "guestmem --size 150M --work 20 --rounds 1" --mem 256M
 	guest_managed g && guest_says g 'guestmem: ' && squeeze g 150 || return 1
 	kill -9 "$daemon_pid"
 	wait "$daemon_pid" 2>/dev/null
 	sleep 2
-	daemon_start 1G && wait_until 10 field_is g .state running && guest_check g && guest_wait g
+	daemon_start 1G && wait_until field_is g .state running && guest_check g && guest_wait g
 }
 
 # A VMM that can't be managed must not start as if it could.

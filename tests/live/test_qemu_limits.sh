@@ -12,7 +12,6 @@ set -u
 . "$(dirname "${BASH_SOURCE[0]}")/guests.sh"
 trap 'guests_end' EXIT
 trap 'exit 1' INT TERM HUP
-SQUEEZE_LIMIT=30
 
 # guest_with_qmp NAME COMMAND [boot.sh OPTION...]: 256 MiB, at work.
 guest_with_qmp() {
@@ -26,11 +25,11 @@ guest_with_qmp() {
 vmm_killed() {
 	local pid
 	daemon_start 1G || return 1
-	guest_start g "guestmem --size 150M --work 60 --rounds 1" --mem 256M --no-rootfs
+	guest_start g "guestmem --size 150M --work 600 --rounds 1" --mem 256M --no-rootfs
 	guest_managed g && guest_says g 'guestmem: ' && squeeze g 130 || return 1
 	pid=$(field g .pid)
 	kill -9 "$pid" || return 1
-	wait_until 10 field_is g .state null || { say "it is still there: $(field g .state)"; return 1; }
+	wait_until field_is g .state null || { say "it is still there: $(field g .state)"; return 1; }
 	field_is host .granted_out 0 || { say "granted: $(field host .granted_out) KiB"; return 1; }
 	# Its swap file went with it.
 	! find "/proc/$daemon_pid/fd" -lname "$work/swap/*" | grep -q . || { say "its swap file is still open"; return 1; }
@@ -64,7 +63,7 @@ saved_and_restored() {
 	qmp '{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":1000000000}}' >/dev/null
 	qmp '{"execute":"stop"}' >/dev/null || return 1
 	qmp "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"exec:cat > $work/state\"}}" >/dev/null || return 1
-	wait_until 60 migrated || { say "saving: $(qmp '{"execute":"query-migrate"}')"; return 1; }
+	wait_until migrated || { say "saving: $(qmp '{"execute":"query-migrate"}')"; return 1; }
 	guest_check g || return 1
 	old=${guest_pid[g]}
 	qmp '{"execute":"quit"}' >/dev/null
@@ -79,7 +78,7 @@ saved_and_restored() {
 	guest_managed g || return 1
 	qmp_open g >/dev/null || return 1
 	# It was saved stopped, so it comes back stopped.
-	wait_until 60 migrated_in || { guest_show g; return 1; }
+	wait_until migrated_in || { guest_show g; return 1; }
 	qmp '{"execute":"cont"}' >/dev/null || return 1
 	qmp_close
 	guest_check g && guest_wait g && field_most host .heldMax $((300 * 1024))
@@ -101,7 +100,7 @@ snapshot_disk() {
 	: >"$work/disk"
 	qmp "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":\"file\",\"filename\":\"$work/disk\"}}" >/dev/null &&
 		qmp '{"execute":"blockdev-create","arguments":{"job-id":"j","options":{"driver":"qcow2","file":"file","size":1048576}}}' >/dev/null &&
-		wait_until 20 snapshot_disk_made && qmp '{"execute":"job-dismiss","arguments":{"id":"j"}}' >/dev/null &&
+		wait_until snapshot_disk_made && qmp '{"execute":"job-dismiss","arguments":{"id":"j"}}' >/dev/null &&
 		qmp '{"execute":"blockdev-add","arguments":{"driver":"qcow2","node-name":"disk","file":"file"}}' >/dev/null
 }
 
@@ -152,7 +151,7 @@ daemon_dies_often() {
 	done
 	say "$kills deaths"
 	if guest_alive g; then
-		wait_until 20 field_is g .state running && guest_check g || return 1
+		wait_until field_is g .state running && guest_check g || return 1
 	fi
 	guest_wait g && [ "$kills" -ge 20 ]
 }
@@ -169,14 +168,14 @@ paused() {
 lost_and_paused() {
 	daemon_start 1G && memtide set --host Mem.CtlMaxPercent=0 >/dev/null || return 1
 	qmp_pipes g
-	guest_start g "$(lost_file 400 /file) echo idle; sleep 150" --mem 256M --no-rootfs -- -qmp "pipe:$work/g.qmp"
+	guest_start g "$(lost_file 400 /file) echo idle; $stay" --mem 256M --no-rootfs -- -qmp "pipe:$work/g.qmp"
 	guest_managed g && guest_says g idle || { guest_show g; return 1; }
 	memtide set g zip_max_pct=0 >/dev/null && squeeze g 70 || return 1
-	wait_until 30 field_least g .swapped $((60 * 1024)) || { say "swapped: $(field g .swapped) KiB"; return 1; }
+	wait_until field_least g .swapped $((60 * 1024)) || { say "swapped: $(field g .swapped) KiB"; return 1; }
 	qmp_open g >/dev/null && swap_damage "$(field g .pid)" "$lost_pattern" || return 1
 	qmp '{"execute":"migrate","arguments":{"uri":"exec:cat >/dev/null"}}' >/dev/null || return 1
-	wait_until 60 field_is g .state failed || { guest_show g; return 1; }
-	wait_until 10 event_seen 'page 0x.*wrong checksum' && wait_until 20 event_seen 'paused over QMP' || { guest_show g; return 1; }
+	wait_until field_is g .state failed || { guest_show g; return 1; }
+	wait_until event_seen 'page 0x.*wrong checksum' && wait_until event_seen 'paused over QMP' || { guest_show g; return 1; }
 	guest_check g || return 1
 	paused || { say "$(qmp '{"execute":"query-status"}')"; return 1; }
 	qmp_close

@@ -46,16 +46,13 @@ MT_TEST("busy VMs hold memory as 1:2:4, like their shares")
 	live_start(&d, "256M");
 	live_set(&d, NULL, "Mem.BalancePeriod", "2");
 	for (unsigned int i = 0; i < 3; i++)
-		live_vm_start(&vm[i], &d, names[i], "--mem 192M --seconds 60 --threads 1");
+		live_vm_start(&vm[i], &d, names[i], "--mem 192M --threads 1");
 	for (unsigned int i = 0; i < 3; i++) {
 		snprintf(text, sizeof(text), "%u", shares[i] * 1000);
 		live_set(&d, names[i], "shares", text);
 	}
 	began = live_now();
-	while (!held_as(&d, names, shares, 3)) {
-		MT_CHECK(live_now() < began + 45);
-		live_sleep(0.2);
-	}
+	MT_CHECK(LIVE_WAIT(held_as(&d, names, shares, 3)));
 	printf("# after %.1f s, with a balance period of 2 s: %lld, %lld and %lld KiB\n",
 	       live_now() - began, (long long)live_field(&d, "a", "held"),
 	       (long long)live_field(&d, "b", "held"), (long long)live_field(&d, "c", "held"));
@@ -75,8 +72,8 @@ MT_TEST("idle memory moves to the busy VM with the tax, and stays without")
 	live_start(&d, "256M");
 	live_set(&d, NULL, "Mem.BalancePeriod", "1");
 	live_set(&d, NULL, "Mem.IdleTax", "0");
-	live_vm_start(&idle, &d, "idle", "--mem 192M --seconds 90 --pattern idle");
-	live_vm_start(&busy, &d, "busy", "--mem 192M --seconds 90 --threads 1");
+	live_vm_start(&idle, &d, "idle", "--mem 192M --pattern idle");
+	live_vm_start(&busy, &d, "busy", "--mem 192M --threads 1");
 	/* the filling is over: what is seen from now on is the work */
 	live_set(&d, NULL, "Mem.SamplePeriod", "2");
 	live_sleep(8);
@@ -86,7 +83,7 @@ MT_TEST("idle memory moves to the busy VM with the tax, and stays without")
 	       (long long)live_field(&d, "idle", "active"),
 	       (long long)live_field(&d, "busy", "active"));
 	live_set(&d, NULL, "Mem.IdleTax", "75");
-	live_wait_at_least(&d, "busy", "held", without * 130 / 100, 45);
+	live_wait_at_least(&d, "busy", "held", without * 130 / 100);
 	with = live_field(&d, "busy", "held");
 	printf("# 75 %%: idle %lld, busy %lld KiB held; active %lld and %lld\n",
 	       (long long)live_field(&d, "idle", "held"), (long long)with,
@@ -105,29 +102,23 @@ MT_TEST("sampling breaks no large page for good")
 	struct live_daemon d;
 	struct live_vm vm;
 	int64_t before, after = 0;
-	double end;
 
 	live_start(&d, "256M");
 	live_set(&d, NULL, "Mem.SamplePages", "10");
 	live_set(&d, NULL, "Mem.SamplePeriod", "3600");
 	/* no page of zeros: these the kernel takes for itself when it splits a large page */
-	live_vm_start(
-		&vm, &d, "large",
-		"--mem 96M --seconds 60 --pattern idle --thp --mix 0/40/40/20 --before-pct 0");
+	live_vm_start(&vm, &d, "large",
+		      "--mem 96M --pattern idle --thp --mix 0/40/40/20 --before-pct 0");
 	before = outside_rollup_kib(vm.pid, "AnonHugePages");
 	if (before < 64 * MIB) {
 		printf("# no large pages to be had: %lld KiB\n", (long long)before);
 	} else {
 		live_set(&d, NULL, "Mem.SamplePeriod", "1");
-		end = live_now() + 20;
-		while (live_field(&d, "large", "samplePeriods") < 4 && live_now() < end)
-			live_sleep(0.1);
+		MT_CHECK(live_wait_at_least(&d, "large", "samplePeriods", 4));
 		live_set(&d, NULL, "Mem.SamplePeriod", "3600");
-		end = live_now() + 20;
 		/* of 48 large pages the running period has broken up to 10 */
-		while (live_now() < end &&
-		       (after = outside_rollup_kib(vm.pid, "AnonHugePages")) < before * 2 / 3)
-			live_sleep(0.1);
+		(void)LIVE_WAIT((after = outside_rollup_kib(vm.pid, "AnonHugePages")) >=
+				before * 2 / 3);
 		printf("# %lld KiB in large pages before, %lld after; %lld mended\n",
 		       (long long)before, (long long)after,
 		       (long long)live_field(&d, "large", "mended"));
@@ -145,12 +136,12 @@ MT_TEST("a VM is held to its limit on an empty host")
 	struct live_vm a;
 
 	live_start(&d, "512M");
-	live_vm_start(&a, &d, "a", "--mem 128M --seconds 30 --limit 64M --before-pct 0");
-	MT_CHECK(live_wait_at_most(&d, "a", "held", 64 * MIB, 5));
+	live_vm_start(&a, &d, "a", "--mem 128M --limit 64M --before-pct 0");
+	MT_CHECK(live_wait_at_most(&d, "a", "held", 64 * MIB));
 	live_sleep(1);
 	MT_CHECK(live_field(&d, "a", "heldMax") <= 64 * MIB);
 	live_set(&d, "a", "limit", "48M");
-	MT_CHECK(live_wait_at_most(&d, "a", "held", 48 * MIB, 5));
+	MT_CHECK(live_wait_at_most(&d, "a", "held", 48 * MIB));
 	live_check(&d, "a");
 	live_vm_end(&a);
 	live_stop(&d);
@@ -167,11 +158,11 @@ MT_TEST("what a VM uses of its reservation is never taken, however hungry the ot
 	live_set(&d, NULL, "Mem.SamplePeriod", "2");
 	live_set(&d, NULL, "Mem.BalancePeriod", "1");
 	live_vm_start(&kept, &d, "kept",
-		      "--mem 128M --seconds 60 --pattern idle --reservation 96M --before-pct 0");
-	live_vm_start(&greedy, &d, "greedy", "--mem 192M --seconds 60 --threads 2 --before-pct 0");
+		      "--mem 128M --pattern idle --reservation 96M --before-pct 0");
+	live_vm_start(&greedy, &d, "greedy", "--mem 192M --threads 2 --before-pct 0");
 	live_set(&d, "greedy", "shares", "1000000");
 	/* idle, taxed, and with next to no shares: all that holds it is the reservation */
-	MT_CHECK(live_wait_at_most(&d, "kept", "held", 112 * MIB, 30));
+	MT_CHECK(live_wait_at_most(&d, "kept", "held", 112 * MIB));
 	end = live_now() + 6;
 	while (live_now() < end) {
 		least = MT_MIN(least, live_field(&d, "kept", "held"));
@@ -195,13 +186,12 @@ MT_TEST("a VM that suddenly needs a quarter of the pool gets it from an idle one
 	double began;
 
 	live_start(&d, "320M");
-	live_vm_start(&idle, &d, "idle", "--mem 288M --seconds 60 --pattern idle");
+	live_vm_start(&idle, &d, "idle", "--mem 288M --pattern idle");
 	MT_CHECK(live_field(&d, "idle", "held") >= 240 * MIB);
 	began = live_now();
-	live_vm_begin(&fresh, &d, "fresh", "--mem 192M --seconds 60 --threads 1 --before-pct 0");
-	while (!live_state(&d, "fresh")[0] && live_now() < began + 15)
-		live_sleep(0.02);
-	MT_CHECK(live_wait_at_least(&d, "fresh", "held", 80 * MIB, 30));
+	live_vm_begin(&fresh, &d, "fresh", "--mem 192M --threads 1 --before-pct 0");
+	MT_CHECK(LIVE_WAIT(live_state(&d, "fresh")[0]));
+	MT_CHECK(live_wait_at_least(&d, "fresh", "held", 80 * MIB));
 	printf("# after %.1f s, start included\n", live_now() - began);
 	live_vm_ready(&fresh);
 	live_vm_end(&fresh);

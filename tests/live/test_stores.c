@@ -59,13 +59,6 @@ static void overwrite(int fd)
 		MT_CHECK(pwrite(fd, block, BLOCK, at) == BLOCK);
 }
 
-static void wait_state(const struct live_daemon *d, const char *vm, const char *state)
-{
-	for (int i = 0; i < 400 && strcmp(live_state(d, vm), state); i++)
-		live_sleep(0.05);
-	MT_CHECK_STR(live_state(d, vm), state);
-}
-
 /* It stands still at its lost page: it must not have seen a wrong one, and can only be killed. */
 static void end_stuck(struct live_vm *vm)
 {
@@ -88,20 +81,19 @@ static void spoiled(void (*spoil)(int fd), const char *cause)
 	int fd;
 
 	live_start(&d, "512M");
-	live_vm_start(&a, &d, "a",
-		      "--mem 96M --seconds 600 --mix 0/0/0/100 --pattern idle --hot-pct 1");
-	live_vm_start(&b, &d, "b", "--mem 64M --seconds 600 --mix 0/0/0/100");
+	live_vm_start(&a, &d, "a", "--mem 96M --mix 0/0/0/100 --pattern idle --hot-pct 1");
+	live_vm_start(&b, &d, "b", "--mem 64M --mix 0/0/0/100");
 	live_set(&d, "a", "target_max", "40M");
 	live_set(&d, "b", "target_max", "40M");
-	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 40 * MIB, 20));
-	MT_CHECK(live_wait_at_least(&d, "b", "swapped", 10 * MIB, 20));
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 40 * MIB));
+	MT_CHECK(live_wait_at_least(&d, "b", "swapped", 10 * MIB));
 	fd = swap_file(&d, a.pid);
 	spoil(fd);
 	close(fd);
 	live_set(&d, "a", "target_max", "none");
 	/* It looks at all its memory at its end, and so comes to a page that is lost. */
 	kill(a.pid, SIGTERM);
-	wait_state(&d, "a", "failed");
+	live_wait_state(&d, "a", "failed");
 	MT_CHECK(live_event_seen(&d, "a", "page 0x"));
 	MT_CHECK(live_event_seen(&d, "a", cause));
 	MT_CHECK_STR(live_state(&d, "b"), "running");
@@ -139,11 +131,11 @@ MT_TEST("a VM that may write no swap file keeps all its pages where they are")
 	signal(SIGXFSZ, SIG_IGN);
 	none.rlim_max = before.rlim_max;
 	MT_CHECK(!setrlimit(RLIMIT_FSIZE, &none));
-	live_vm_begin(&a, &d, "a", "--mem 64M --seconds 600 --mix 0/0/20/80 --threads 1");
+	live_vm_begin(&a, &d, "a", "--mem 64M --mix 0/0/20/80 --threads 1");
 	MT_CHECK(!setrlimit(RLIMIT_FSIZE, &before));
 	live_vm_ready(&a);
 	live_set(&d, "a", "target_max", "40M");
-	MT_CHECK(live_wait_at_least(&d, "a", "swapErrors", 1, 20));
+	MT_CHECK(live_wait_at_least(&d, "a", "swapErrors", 1));
 	live_sleep(2);
 	MT_CHECK_EQ(live_field(&d, "a", "swapped"), 0);
 	MT_CHECK_STR(live_state(&d, "a"), "running");
@@ -198,18 +190,18 @@ MT_TEST("a file system that is full though space was set aside costs no page, an
 	live_kill(&d);
 	small_swap_dir(&d, "80M", dir, sizeof(dir));
 	live_restart(&d);
-	live_vm_start(&a, &d, "a", "--mem 64M --seconds 600 --mix 0/0/20/80 --threads 1");
+	live_vm_start(&a, &d, "a", "--mem 64M --mix 0/0/20/80 --threads 1");
 	swap = swap_file(&d, a.pid);
 	filler = take_space(swap, dir);
 	live_set(&d, "a", "target_max", "40M");
-	MT_CHECK(live_wait_at_least(&d, "a", "swapErrors", 2, 20));
+	MT_CHECK(live_wait_at_least(&d, "a", "swapErrors", 2));
 	MT_CHECK_EQ(live_field(&d, "a", "swapped"), 0);
 	MT_CHECK_STR(live_state(&d, "a"), "running");
-	MT_CHECK(live_wait_event(&d, "a", "pages stay where they are", 20));
+	MT_CHECK(live_wait_event(&d, "a", "pages stay where they are"));
 	live_check(&d, "a");
 	MT_CHECK(!ftruncate(filler, 0));
-	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 10 * MIB, 20));
-	MT_CHECK(live_wait_at_most(&d, "a", "held", 40 * MIB, 20));
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 10 * MIB));
+	MT_CHECK(live_wait_at_most(&d, "a", "held", 40 * MIB));
 	live_check(&d, "a");
 	close(filler);
 	close(swap);
@@ -229,11 +221,11 @@ MT_TEST("a VM without the address space that its stores need is not managed, and
 	MT_CHECK(!getrlimit(RLIMIT_AS, &before));
 	low.rlim_max = before.rlim_max;
 	MT_CHECK(!setrlimit(RLIMIT_AS, &low));
-	live_vm_begin(&a, &d, "a", "--mem 64M --seconds 600");
+	live_vm_begin(&a, &d, "a", "--mem 64M");
 	MT_CHECK(!setrlimit(RLIMIT_AS, &before));
-	MT_CHECK(live_wait_event(&d, "a", "ulimit -v", 20));
+	MT_CHECK(live_wait_event(&d, "a", "ulimit -v"));
 	/* Nothing is kept for it. */
-	MT_CHECK(live_wait_at_most(&d, NULL, "granted_out", 0, 20));
+	MT_CHECK(live_wait_at_most(&d, NULL, "granted_out", 0));
 	live_stop(&d);
 }
 
@@ -273,8 +265,8 @@ MT_TEST("a new VM finds nothing of an old one, in its memory or in its swap file
 	DIR *dir;
 
 	live_start(&d, "128M");
-	live_vm_start(&a, &d, "a", "--mem 192M --seconds 600 --mix 0/0/0/100 --threads 1");
-	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 60 * MIB, 20));
+	live_vm_start(&a, &d, "a", "--mem 192M --mix 0/0/0/100 --threads 1");
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 60 * MIB));
 	MT_CHECK(!file_is_clean(&d, a.pid));
 	/* No name by which anybody could open it. */
 	snprintf(place, sizeof(place), "%s/swap", d.dir);
@@ -289,7 +281,7 @@ MT_TEST("a new VM finds nothing of an old one, in its memory or in its swap file
 		      "--mem 192M --seconds 3 --no-fill --write-pct 5 --mix 0/0/0/100");
 	MT_CHECK(file_is_clean(&d, b.pid) || live_field(&d, "b", "swapped") > 0);
 	live_vm_finish(&b);
-	live_vm_start(&b, &d, "c", "--mem 64M --seconds 60 --no-fill --pattern idle --hot-pct 1");
+	live_vm_start(&b, &d, "c", "--mem 64M --no-fill --pattern idle --hot-pct 1");
 	MT_CHECK_EQ(live_field(&d, "c", "swapped"), 0);
 	MT_CHECK(file_is_clean(&d, b.pid));
 	live_vm_end(&b);
@@ -319,9 +311,9 @@ static void swap_read_by_others(const char *option, bool encrypted)
 	struct live_vm a;
 
 	live_start_with(&d, "512M", option);
-	live_vm_start(&a, &d, "a", "--mem 96M --seconds 600 --mix 0/0/20/80 --threads 2");
+	live_vm_start(&a, &d, "a", "--mem 96M --mix 0/0/20/80 --threads 2");
 	live_set(&d, "a", "target_max", "48M");
-	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 30 * MIB, 20));
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 30 * MIB));
 	MT_CHECK_EQ(live_field(&d, "a", "swapEncrypted"), encrypted);
 	live_check(&d, "a");
 	MT_CHECK_EQ(pages_readable(&d, a.pid) > 1000, !encrypted);
@@ -343,14 +335,13 @@ MT_TEST("a daemon that is started anew without encryption leaves a VM's swap fil
 	struct live_vm a;
 
 	live_start_with(&d, "512M", "--swap-encrypt=on");
-	live_vm_start(&a, &d, "a", "--mem 64M --seconds 600 --mix 0/0/20/80 --threads 1");
+	live_vm_start(&a, &d, "a", "--mem 64M --mix 0/0/20/80 --threads 1");
 	live_kill(&d);
 	d.option[0] = '\0';
 	live_restart(&d);
-	for (int i = 0; i < 400 && strcmp(live_state(&d, "a"), "running"); i++)
-		live_sleep(0.05);
+	live_wait_state(&d, "a", "running");
 	live_set(&d, "a", "target_max", "40M");
-	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 10 * MIB, 20));
+	MT_CHECK(live_wait_at_least(&d, "a", "swapped", 10 * MIB));
 	MT_CHECK_EQ(pages_readable(&d, a.pid), 0);
 	live_check(&d, "a");
 	live_vm_end(&a);

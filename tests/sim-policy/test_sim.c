@@ -267,7 +267,7 @@ static void check_reserved(const struct sim_scenario *scenario, const struct sim
 				scenario->vms[i].name, result->guests[i].sums.reserved_taken);
 }
 
-MT_TEST_LIMIT("on 600 random hosts the pool, limits and used reservations hold all the time", 120)
+MT_TEST("on 600 random hosts the pool, limits and used reservations hold all the time")
 {
 	char text[4096];
 

@@ -182,8 +182,10 @@ int __wrap_madvise(void *addr, size_t bytes, int advice)
 		return __real_madvise(addr, bytes, advice);
 	maybe_switch(500);
 	__real_madvise(addr, bytes, advice);
-	for (uint32_t i = page; i < page + count; i++)
+	for (uint32_t i = page; i < page + count; i++) {
 		region->present[i] = region->pinned[i] = false;
+		sim_unseen_discarded(region, i);
+	}
 	maybe_switch(500);
 	return 0;
 }

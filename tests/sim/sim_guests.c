@@ -433,6 +433,8 @@ bool sim_guest_at_rest(const struct sim_guest *guest)
 	for (uint32_t i = 0; i < MT_SHARE_BATCHES; i++)
 		if (share->batch[i].phase != MT_SHARE_IDLE)
 			return false;
+	if (share->look.phase != MT_LOOK_IDLE)
+		return false;
 	return share->release_head == share->release_tail && !share->release_lost &&
 	       share->sync == MT_SHARE_SYNCED &&
 	       guest->vm->link.returned_told_pages == pager->returned_pages;

@@ -65,7 +65,7 @@ static void say_region(union mt_wire_msg *msg)
 
 static void say_shared(union mt_wire_msg *msg)
 {
-	switch (host_below(4)) {
+	switch (host_below(5)) {
 	case 0:
 		mt_wire_init(msg, MT_WIRE_SHARE_RELEASE, 0);
 		msg->share_release.count = 1 + host_below(MT_WIRE_SHARE_RELEASES);
@@ -81,7 +81,19 @@ static void say_shared(union mt_wire_msg *msg)
 		break;
 	case 2:
 		mt_wire_init(msg, MT_WIRE_SHARE_PAGE, 0);
-		msg->share_page.hash = host_below(100);
+		mt_wire_contents(&msg->share_page, 1 + host_below(MT_WIRE_SHARE_CONTENTS));
+		msg->share_page.first = host_below(MT_WIRE_SHARE_PAGES);
+		for (uint32_t i = 0; i < msg->share_page.count; i++)
+			msg->share_page.hash[i] = host_below(100);
+		break;
+	case 3:
+		mt_wire_init(msg, MT_WIRE_SHARE_LOOK, 0);
+		msg->share_look.count = 1 + host_below(MT_WIRE_SHARE_LOOKS);
+		for (uint32_t i = 0; i < msg->share_look.count; i++) {
+			msg->share_look.gpn[i] = host_below(5000);
+			msg->share_look.hash[i] = host_below(100);
+			msg->share_look.large[i] = (uint8_t)host_below(3);
+		}
 		break;
 	default:
 		mt_wire_init(msg, MT_WIRE_SHARE_OFFER, 0);

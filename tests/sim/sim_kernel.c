@@ -31,6 +31,9 @@ int __wrap_mt_sock_listen(const char *path, int type, struct mt_err *err);
 int __wrap_mt_sock_peer(int fd, pid_t *ret_pid, uid_t *ret_uid);
 int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags);
 int __wrap_close(int fd);
+int __wrap_mt_fd_own(int fd);
+int __wrap_mt_direct_io_find(const struct mt_direct_lists *lists, char *name, size_t room);
+int __wrap_mt_thread_own_files(const int *keep, unsigned int count);
 int __wrap_epoll_create1(int flags);
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int room, int timeout_ms);
 int __wrap_rename(const char *from, const char *to);
@@ -92,6 +95,28 @@ int __wrap_mt_sock_connect(const char *path, int type, struct mt_err *err)
 	(void)path;
 	(void)type;
 	return fd < 0 ? mt_err_set(err, fd, "nobody listens") : fd;
+}
+
+/* These VMMs have none; a pager that must leave pages where they are is tried in test_pager.c. */
+int __wrap_mt_direct_io_find(const struct mt_direct_lists *lists, char *name, size_t room)
+{
+	(void)lists;
+	(void)name;
+	(void)room;
+	return 0;
+}
+
+/* Descriptors have the numbers that the model knows them by, and all VMs share a table. */
+int __wrap_mt_fd_own(int fd)
+{
+	return fd;
+}
+
+int __wrap_mt_thread_own_files(const int *keep, unsigned int count)
+{
+	(void)keep;
+	(void)count;
+	return 0;
 }
 
 int __wrap_mt_sock_listen(const char *path, int type, struct mt_err *err)
@@ -343,8 +368,9 @@ bool mt_process_has_kvm(void)
 	return false;
 }
 
-int mt_uffd_open(struct mt_uffd *uffd, int device_fd, struct mt_err *err)
+int mt_uffd_open(struct mt_uffd *uffd, int device_fd, bool frames, struct mt_err *err)
 {
+	(void)frames;
 	(void)device_fd;
 	(void)err;
 	uffd->fd = uffd->pagemap_fd = -1;

@@ -89,6 +89,11 @@ struct sim_region *sim_region_of(const void *addr, uint32_t *ret_page)
 	return NULL;
 }
 
+uint32_t sim_page_id(const struct sim_region *region, uint32_t page)
+{
+	return (uint32_t)(region - sim.region) * SIM_REGION_PAGES + page;
+}
+
 static bool is_staging(const void *addr, uint32_t *ret_slot)
 {
 	uint64_t offset = (uintptr_t)addr - (uintptr_t)sim.staging;
@@ -113,6 +118,8 @@ static void others_run(void)
 		sim_guest_step();
 	if (sim_chance(50))
 		sim_share_step();
+	if (sim.unseen_open)
+		sim_unseen_some();
 	if (sim_discard_active() && sim_chance(300))
 		sim_discard_resume();
 	else if (sim_chance(2))
@@ -163,9 +170,16 @@ static enum mt_mem_outcome sim_copy(void *ctx, void *to, const void *from, uint6
 			stop = MT_MEM_EXISTS;
 			break;
 		}
+		if (region->incoming[page + done] &&
+		    !sim_in_flux((uint32_t)(region - sim.region), page + done))
+			SIM_FAIL("page %u is copied while a transfer into it is under way",
+				 page + done);
 		memcpy((uint8_t *)to + done * MT_PAGE_SIZE,
 		       (const uint8_t *)from + done * MT_PAGE_SIZE, MT_PAGE_SIZE);
 		region->present[page + done] = true;
+		/* What is left there is nobody's. */
+		if (is_staging(from, &slot))
+			sim.staged_page[slot + done] = MT_NONE32;
 	}
 	sim_guest_wake((uint32_t)(region - sim.region), page, done);
 	*ret_done = (uint64_t)done << MT_PAGE_SHIFT;
@@ -218,6 +232,8 @@ static enum mt_mem_outcome move_one(uint8_t *to, uint8_t *from)
 		region->present[page] = true;
 	else if (outcome == MT_MEM_DONE)
 		sim.staged[slot] = true;
+	if (outcome == MT_MEM_DONE && !region && (region = sim_region_of(from, &page)))
+		sim.staged_page[slot] = sim_page_id(region, page);
 	return outcome;
 }
 
@@ -232,6 +248,8 @@ static enum mt_mem_outcome sim_move(void *ctx, void *to, void *from, uint64_t by
 	(void)ctx;
 	others_run();
 	*ret_done = 0;
+	if (!target && sim.pager->in_place)
+		SIM_FAIL("page %u of a region leaves its place under direct I/O", page);
 	if (!region || !in_one_mapping(region, page, count) || region->locked)
 		return MT_MEM_GONE;
 	stop = trouble(&count, true);
@@ -250,6 +268,18 @@ static enum mt_mem_outcome sim_move(void *ctx, void *to, void *from, uint64_t by
 	return stop;
 }
 
+/* Of the mappings there may be, the second half is for pages that don't stand alone. */
+static void check_not_alone(const struct sim_region *region, uint32_t page, uint32_t frame)
+{
+	const struct mt_share *share = &sim.pager->share;
+	bool before = page > 0 && region->mapped[page - 1] && region->mapped[page - 1] == frame;
+	bool behind = page + 1 < region->pages && region->mapped[page + 1] == frame + 2;
+
+	if (!before && !behind && share->maps >= share->maps_max / 2)
+		SIM_FAIL("page %u stands alone and is mapped, the %luth of %lu mappings", page,
+			 (unsigned long)share->maps + 1, (unsigned long)share->maps_max);
+}
+
 static enum mt_mem_outcome sim_map_frames(void *ctx, void *to, int frames_fd, mt_frame_t first,
 					  uint32_t pages)
 {
@@ -261,6 +291,8 @@ static enum mt_mem_outcome sim_map_frames(void *ctx, void *to, int frames_fd, mt
 	others_run();
 	if (!region || page + pages > region->pages)
 		SIM_FAIL("frames are mapped outside of guest memory");
+	if (pages == 1)
+		check_not_alone(region, page, first.n);
 	if (!sim.calm && sim_chance(sim.config.trouble_permille))
 		return MT_MEM_FAILED;
 	for (uint32_t i = 0; i < pages; i++) {
@@ -301,6 +333,7 @@ static enum mt_mem_outcome sim_unmap_frames(void *ctx, void *to, uint32_t pages)
 		region->piece[i] = piece;
 		region->mapped[i] = 0;
 		region->present[i] = region->pinned[i] = false;
+		sim_unseen_given_up(sim_page_id(region, i));
 	}
 	others_run();
 	return MT_MEM_DONE;
@@ -326,6 +359,8 @@ static void sim_drop(void *ctx, void *addr, uint64_t bytes)
 		__real_madvise(addr, bytes, MADV_DONTNEED);
 		return;
 	}
+	for (uint32_t i = 0; i < bytes >> MT_PAGE_SHIFT; i++)
+		sim_unseen_given_up(sim.staged_page[slot + i]);
 	memset(addr, 0xdd, bytes);
 	memset(&sim.staged[slot], 0, bytes >> MT_PAGE_SHIFT);
 }
@@ -343,11 +378,34 @@ static int sim_present(void *ctx, void *addr, uint32_t pages, bool *present)
 	return 0;
 }
 
+static bool sim_read(void *ctx, void *to, const void *from, uint32_t pages)
+{
+	uint32_t page;
+	struct sim_region *region = sim_region_of(from, &page);
+
+	(void)ctx;
+	others_run();
+	for (uint32_t i = 0; i < pages; i++)
+		if (!region || !region->present[page + i])
+			return false;
+	memcpy(to, from, (uint64_t)pages << MT_PAGE_SHIFT);
+	return true;
+}
+
 static bool sim_large(void *ctx, const void *addr)
 {
 	(void)ctx;
 	(void)addr;
-	return false;
+	/* Only who looks before he moves asks, and he need not be told the same twice. */
+	return sim.in_step && !sim.calm && sim_chance(50);
+}
+
+static bool sim_mapped(void *ctx, const void *addr)
+{
+	uint32_t page;
+
+	(void)ctx;
+	return sim_region_of(addr, &page);
 }
 
 static void sim_place(void *ctx, uint32_t tid)
@@ -391,7 +449,10 @@ void sim_mem_ops(struct mt_mem_ops *ret_ops)
 				       .wake = sim_wake,
 				       .drop = sim_drop,
 				       .present = sim_present,
+				       .read = sim_read,
 				       .large = sim_large,
+				       .unseen_io = sim_unseen_io,
+				       .mapped = sim_mapped,
 				       .place = sim_place,
 				       .read_faults = sim_read_faults};
 }

@@ -4,6 +4,7 @@
  *
  *   sim_mem.c     memory, presence, the pager's memory operations
  *   sim_guest.c   guest threads, and the discards of the VMM
+ *   sim_unseen.c  direct I/O that nobody reports
  *   sim_share.c   the daemon that pages are shared with
  *   sim_check.c   compares everything with the model
  *   sim_vm.c      puts it together and runs it
@@ -26,6 +27,7 @@ struct sim_region {
 	bool leaving;   /* the VMM is taking it away: nobody touches it any more */
 	bool present[SIM_REGION_PAGES];
 	bool pinned[SIM_REGION_PAGES];
+	bool incoming[SIM_REGION_PAGES];   /* a transfer that nobody reports is under way */
 	uint32_t mapped[SIM_REGION_PAGES]; /* 1 + frame that is mapped there; 0: none */
 	/* What memory the kernel would join: 0 the region's first, others came between frames. */
 	uint32_t piece[SIM_REGION_PAGES];
@@ -57,6 +59,7 @@ struct sim_state {
 	uint8_t *staging;
 	uint32_t staging_slots;
 	bool staged[SIM_STAGING_MAX];
+	uint32_t staged_page[SIM_STAGING_MAX]; /* and where it came from: sim_page_id() */
 	struct sim_thread thread[SIM_THREADS];
 	struct mt_fault fault[4096]; /* queue */
 	uint32_t fault_head, fault_tail;
@@ -69,6 +72,9 @@ struct sim_state {
 	uint32_t flux_region, flux_first, flux_pages; /* a discard under way */
 	uint64_t unmap_failures;                      /* of its pages */
 	uint32_t pieces_max;
+	bool unseen_open; /* a file whose transfers nobody reports */
+	uint32_t incoming;
+	uint64_t transfers;
 	uint64_t reads, discards, failed_seen, checks;
 	struct sim_discarder discarder;
 };
@@ -96,6 +102,7 @@ void sim_fill(uint8_t *page, uint64_t value);
 bool sim_is(const uint8_t *page, uint64_t value);
 void sim_mem_areas(void);
 void sim_mem_ops(struct mt_mem_ops *ret_ops);
+uint32_t sim_page_id(const struct sim_region *region, uint32_t page);
 struct sim_region *sim_region_of(const void *addr, uint32_t *ret_page);
 bool sim_in_flux(uint32_t region, uint32_t page);
 
@@ -109,6 +116,15 @@ void sim_discard_begin(uint32_t region, uint32_t first, uint32_t pages);
 void sim_discard_somewhere(void);
 void sim_discard_resume(void);
 bool sim_discard_active(void);
+
+/* sim_unseen.c */
+void sim_unseen_step(void);
+void sim_unseen_some(void);
+void sim_unseen_stop(void);
+void sim_unseen_discarded(struct sim_region *region, uint32_t page);
+void sim_unseen_forget(struct sim_region *region, uint32_t page);
+void sim_unseen_given_up(uint32_t page_id);
+bool sim_unseen_io(void *ctx);
 
 /* sim_share.c */
 void sim_share_start(void);

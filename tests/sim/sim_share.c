@@ -16,14 +16,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SHARE_FRAMES 16384U
-#define SHARE_LATE   16U
+#define SHARE_FRAMES       16384U
+#define SHARE_LATE         16U
+#define SHARE_PAGES_PER_KS 100000U
+/* To tell whether the pace is kept, some rounds of the scanner are needed. */
+#define SHARE_PAGES_PER_KS_FAST 1000000U
 
 /* An answer on its way. */
 struct share_late {
 	uint32_t number; /* of the batch; 0: free */
 	uint32_t count;
-	uint32_t answer[MT_JOB_PAGES];
+	uint32_t answer[MT_WIRE_SHARE_LOOKS];
+	bool look;
 };
 
 static struct {
@@ -31,7 +35,7 @@ static struct {
 	struct mt_share_member *vm, *other;
 	uint8_t *frames;
 	struct share_late late[SHARE_LATE];
-	uint64_t made, cuts, others;
+	uint64_t made, cuts, others, start_ns;
 } host;
 
 const uint8_t *sim_share_frame(uint32_t frame)
@@ -74,6 +78,7 @@ static uint32_t host_offer(struct mt_share_member *member, mt_gpn_t gpn, uint64_
 			return MT_WIRE_SHARE_SAME;
 		case MT_SHARE_HINTED:
 		case MT_SHARE_REFUSED:
+		case MT_SHARE_LIKE:
 			break;
 		}
 		return MT_WIRE_SHARE_NONE;
@@ -117,13 +122,62 @@ static void host_take(struct mt_share_batch *batch)
 					     batch->contents ? batch->page[i] : NULL);
 	late->number = batch->number;
 	late->count = batch->count;
+	late->look = false;
 	batch->phase = MT_SHARE_ASKED;
+}
+
+static uint32_t host_offer_large(mt_gpn_t gpn, uint64_t hash)
+{
+	enum mt_share_verdict verdict = mt_share_offer_large(host.table, host.vm, gpn, hash);
+
+	if (verdict == MT_SHARE_FOUND || verdict == MT_SHARE_WANTED)
+		SIM_FAIL("page 0x%x of a large page is to be shared", gpn.n);
+	return verdict == MT_SHARE_LIKE ? MT_WIRE_SHARE_LIKE : MT_WIRE_SHARE_NONE;
+}
+
+/* The same for a look. */
+static void host_take_look(struct mt_share_look *look)
+{
+	struct share_late *late = late_free();
+
+	if (!late)
+		return;
+	late->count = 0;
+	for (uint32_t i = 0; i < look->count; i++) {
+		mt_gpn_t gpn = MT_GPN(look->gpn[i]);
+
+		if (look->answer[i] == MT_LOOK_TO_ASK)
+			late->answer[late->count++] =
+				look->large[i] ? host_offer_large(gpn, look->hash[i])
+					       : host_offer(host.vm, gpn, look->hash[i], NULL);
+	}
+	late->number = look->number;
+	late->look = true;
+	look->phase = MT_LOOK_ASKED;
+}
+
+static void host_deliver_look(struct share_late *late)
+{
+	struct mt_share_look *look = &sim.pager->share.look;
+	uint32_t n = 0;
+
+	MT_ASSERT(look->phase == MT_LOOK_ASKED && look->number == late->number);
+	for (uint32_t i = 0; i < look->count; i++)
+		if (look->answer[i] == MT_LOOK_TO_ASK)
+			look->answer[i] = late->answer[n++];
+	MT_ASSERT(n == late->count);
+	look->phase = MT_LOOK_ANSWERED;
+	late->number = 0;
 }
 
 static void host_deliver(struct share_late *late)
 {
 	struct mt_share *share = &sim.pager->share;
 
+	if (late->look) {
+		host_deliver_look(late);
+		return;
+	}
 	for (uint32_t n = 0; n < MT_SHARE_BATCHES; n++) {
 		struct mt_share_batch *batch = &share->batch[n];
 
@@ -208,12 +262,15 @@ void sim_share_step(void)
 	for (uint32_t i = 0; i < MT_SHARE_BATCHES; i++)
 		if (share->batch[i].phase == MT_SHARE_TO_SEND && (sim.calm || sim_chance(500)))
 			host_take(&share->batch[i]);
+	if (share->look.phase == MT_LOOK_TO_SEND && (sim.calm || sim_chance(500)))
+		host_take_look(&share->look);
 	for (uint32_t i = 0; i < SHARE_LATE; i++)
 		if (host.late[i].number && (sim.calm || sim_chance(200)))
 			host_deliver(&host.late[i]);
 	if (sim_chance(300))
 		host_take_releases();
-	if (!sim.calm && sim_chance(2))
+	/* The link's commands are carried out between the pager's turns, not in them. */
+	if (!sim.calm && !sim.in_step && sim_chance(4))
 		host_reconnect();
 	if (!sim.calm && sim_chance(200))
 		other_step();
@@ -244,7 +301,7 @@ bool sim_share_at_rest(void)
 	for (uint32_t i = 0; i < MT_SHARE_BATCHES; i++)
 		if (sim.pager->share.batch[i].phase != MT_SHARE_IDLE)
 			return false;
-	return true;
+	return sim.pager->share.look.phase == MT_LOOK_IDLE;
 }
 
 void sim_share_start(void)
@@ -266,8 +323,26 @@ void sim_share_start(void)
 					.map_at_once = sim.config.map_at_once};
 	if (sim.config.maps_max)
 		sim.pager->share.maps_max = sim.config.maps_max;
-	atomic_store(&sim.pager->share.pages_per_ks, 100000);
+	host.start_ns = sim.clock_ns;
+	atomic_store(&sim.pager->share.pages_per_ks,
+		     sim.config.must_keep_pace ? SHARE_PAGES_PER_KS_FAST : SHARE_PAGES_PER_KS);
 	mt_share_begin(sim.pager, &begin);
+}
+
+/*
+ * Without pressure all that is hashed is the scanner's. It must not be faster than it was told, but
+ * for one look that has just begun, and what it was told to look at again. It may be slower by what
+ * it waits for answers, and by pages that are not in their places.
+ */
+static void pace_check(void)
+{
+	uint64_t scanned = sim.pager->counter[MT_C_SHARE_SCANNED];
+	uint64_t told =
+		(sim.clock_ns - host.start_ns) / 1000 * SHARE_PAGES_PER_KS_FAST / 1000000000;
+
+	if (scanned > told + MT_WIRE_SHARE_LOOKS + host.made || scanned < told / 2)
+		SIM_FAIL("%lu pages were looked at, it should have been %lu",
+			 (unsigned long)scanned, (unsigned long)told);
 }
 
 void sim_share_report(void)
@@ -289,6 +364,8 @@ void sim_share_report(void)
 	    (counter[MT_C_SHARE_MADE] < 1000 || counter[MT_C_FAULT_SHARED] < 1000 ||
 	     counter[MT_C_FAULT_MAPPED] < 1000 || counter[MT_C_SHARE_BROKEN] < 500))
 		SIM_FAIL("hardly anything was shared");
+	if (sim.config.must_keep_pace)
+		pace_check();
 	if (counter[MT_C_SHARE_DIFFERS])
 		SIM_FAIL("a frame had not the content of its hash");
 }

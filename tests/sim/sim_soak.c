@@ -43,6 +43,7 @@ static struct sim_config pick_config(uint64_t seed)
 	config.alike = sim_pick_chance(&r, 50) ? sim_pick(&r, 5, 400) : 0;
 	config.map_at_once = sim_pick_chance(&r, 30);
 	config.maps_max = sim_pick_chance(&r, 30) ? sim_pick(&r, 1, 30) : 0;
+	config.unreported = sim_pick_chance(&r, 15);
 	return config;
 }
 

@@ -47,7 +47,8 @@ static void steer_anywhere(void)
 {
 	uint64_t overhead = mt_pages_of_bytes(mt_room_overhead_bytes(sim.pager));
 
-	steer(overhead + SIM_LEAST_PAGES + sim_below(sim.config.spare_pages + 1));
+	if (!sim.config.must_keep_pace)
+		steer(overhead + SIM_LEAST_PAGES + sim_below(sim.config.spare_pages + 1));
 }
 
 static void region_add(uint32_t i)
@@ -86,6 +87,8 @@ static void region_remove(uint32_t i)
 	struct sim_region *region = &sim.region[i];
 	struct mt_pager *pager = sim.pager;
 
+	for (uint32_t page = 0; page < region->pages; page++)
+		sim_unseen_discarded(region, page);
 	/* What can't be unmapped is another matter (vm_region.c). */
 	sim.calm = true;
 	mt_discard_range(pager, region->first, region->pages);
@@ -135,7 +138,7 @@ static void steal_page(struct sim_region *region)
 	mt_gpn_t gpn = MT_GPN(region->first.n + page);
 
 	if (mt_page_state(&pager->map, gpn) == MT_PAGE_RESIDENT && region->present[page] &&
-	    !mt_page_droppable(&pager->map, gpn)) {
+	    !region->incoming[page] && !mt_page_droppable(&pager->map, gpn)) {
 		region->present[page] = false;
 		sim.damages++;
 	}
@@ -259,6 +262,7 @@ static void calm_down(void)
 	uint32_t waited = 0;
 
 	sim.calm = true;
+	sim_unseen_stop();
 	if (faults)
 		faults->eio_write = faults->eio_read = 0;
 	if (faults)
@@ -300,6 +304,7 @@ static void sim_start(const struct sim_config *config)
 	sim_mem_ops(&sim.pager->mem);
 	sim.pager->notify = sim_notify;
 	sim.pager->fault_fd = -1;
+	sim.pager->mem_fd = -1;
 	sim.pager->zip_arena_bytes = config->zip_blocks ? config->zip_blocks << 16 : 64 << 20;
 	sim.pager->helper.by_hand = true;
 	atomic_store(&sim.pager->zip_max_pct, config->zip_pct);
@@ -329,7 +334,8 @@ static void sim_report(void)
 {
 	printf("# seed %llu: %llu steps, %llu accesses, %llu discards, %llu nominations, zip in "
 	       "%llu, "
-	       "swap out %llu in %llu, lost %llu, full checks %llu, sampled %llu of %llu\n",
+	       "swap out %llu in %llu, lost %llu, full checks %llu, sampled %llu of %llu, unseen "
+	       "transfers %llu\n",
 	       (unsigned long long)sim.config.seed, (unsigned long long)sim.step,
 	       (unsigned long long)sim.reads, (unsigned long long)sim.discards,
 	       (unsigned long long)sim.pager->counter[MT_C_NOMINATIONS],
@@ -338,7 +344,8 @@ static void sim_report(void)
 	       (unsigned long long)sim.pager->counter[MT_C_SWAP_IN],
 	       (unsigned long long)sim.failed_seen, (unsigned long long)sim.checks,
 	       (unsigned long long)sim.pager->counter[MT_C_SAMPLE_TOUCHED],
-	       (unsigned long long)sim.pager->counter[MT_C_SAMPLE_WATCHED]);
+	       (unsigned long long)sim.pager->counter[MT_C_SAMPLE_WATCHED],
+	       (unsigned long long)sim.transfers);
 }
 
 /*
@@ -367,6 +374,7 @@ void sim_run(const struct sim_config *config, uint64_t steps)
 			something_happens();
 		if (sim.pager->map.pages[MT_PAGE_FAILED] && !sim_discard_active() && sim_chance(50))
 			recover_failed();
+		sim_unseen_step();
 		turn();
 		sim_check_step();
 		if (sim.step % 8 == 0)

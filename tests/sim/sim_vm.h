@@ -40,7 +40,10 @@ struct sim_config {
 	uint32_t maps_max; /* mappings of frames there may be; 0: as many as the kernel has */
 	bool map_at_once;  /* frames are mapped when pages are shared */
 	bool must_share;   /* a run in which hardly anything is shared has failed */
-	bool all_shrinks;  /* every page goes to the zip store if it may */
+	/* One without any pressure, in which the scanner must do what it was told. */
+	bool must_keep_pace;
+	bool unreported;  /* now and then direct I/O may be under way that nobody reports */
+	bool all_shrinks; /* every page goes to the zip store if it may */
 };
 
 /** sim_run() - @steps random steps. Ends the process, having said why, if anything is wrong. */

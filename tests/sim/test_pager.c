@@ -8,8 +8,6 @@
 
 #include "common/mt_test.h"
 
-#define SIM_SECONDS 120
-
 static void run(struct sim_config config, uint64_t steps)
 {
 	const char *seed = getenv("MT_SIM_SEED"), *many = getenv("MT_SIM_STEPS");
@@ -19,7 +17,7 @@ static void run(struct sim_config config, uint64_t steps)
 	sim_run(&config, many ? strtoull(many, NULL, 0) : steps);
 }
 
-MT_TEST_LIMIT("a guest far larger than its memory keeps every page", SIM_SECONDS)
+MT_TEST("a guest far larger than its memory keeps every page")
 {
 	run((struct sim_config){.seed = 1,
 				.pages = {700, 500, 300},
@@ -30,7 +28,7 @@ MT_TEST_LIMIT("a guest far larger than its memory keeps every page", SIM_SECONDS
 	    50000);
 }
 
-MT_TEST_LIMIT("a zip store without memory for another object sends pages to swap", SIM_SECONDS)
+MT_TEST("a zip store without memory for another object sends pages to swap")
 {
 	run((struct sim_config){.seed = 14,
 				.pages = {700, 500, 300},
@@ -42,7 +40,7 @@ MT_TEST_LIMIT("a zip store without memory for another object sends pages to swap
 	    30000);
 }
 
-MT_TEST_LIMIT("a kernel that stops moves half-way, or refuses them, costs no page", SIM_SECONDS)
+MT_TEST("a kernel that stops moves half-way, or refuses them, costs no page")
 {
 	run((struct sim_config){.seed = 2,
 				.pages = {900, 400, 100},
@@ -54,7 +52,7 @@ MT_TEST_LIMIT("a kernel that stops moves half-way, or refuses them, costs no pag
 	    40000);
 }
 
-MT_TEST_LIMIT("regions come and go while jobs and transfers are under way", SIM_SECONDS)
+MT_TEST("regions come and go while jobs and transfers are under way")
 {
 	run((struct sim_config){.seed = 3,
 				.pages = {600, 600, 600},
@@ -67,7 +65,7 @@ MT_TEST_LIMIT("regions come and go while jobs and transfers are under way", SIM_
 	    40000);
 }
 
-MT_TEST_LIMIT("failed transfers to and from the swap file cost time, never a page", SIM_SECONDS)
+MT_TEST("failed transfers to and from the swap file cost time, never a page")
 {
 	run((struct sim_config){.seed = 4,
 				.pages = {800, 500, 0},
@@ -81,7 +79,7 @@ MT_TEST_LIMIT("failed transfers to and from the swap file cost time, never a pag
 	    40000);
 }
 
-MT_TEST_LIMIT("reads that fail time and again lose no page that can be read at last", SIM_SECONDS)
+MT_TEST("reads that fail time and again lose no page that can be read at last")
 {
 	run((struct sim_config){.seed = 11,
 				.pages = {800, 500, 100},
@@ -94,7 +92,7 @@ MT_TEST_LIMIT("reads that fail time and again lose no page that can be read at l
 	    40000);
 }
 
-MT_TEST_LIMIT("a page the disk damaged is lost and said to be, never guessed", SIM_SECONDS)
+MT_TEST("a page the disk damaged is lost and said to be, never guessed")
 {
 	run((struct sim_config){.seed = 5,
 				.pages = {800, 500, 100},
@@ -107,8 +105,7 @@ MT_TEST_LIMIT("a page the disk damaged is lost and said to be, never guessed", S
 	    40000);
 }
 
-MT_TEST_LIMIT("a page that vanishes from memory is lost and said to be, never made up of zeros",
-	      SIM_SECONDS)
+MT_TEST("a page that vanishes from memory is lost and said to be, never made up of zeros")
 {
 	run((struct sim_config){.seed = 10,
 				.pages = {800, 500, 100},
@@ -120,7 +117,7 @@ MT_TEST_LIMIT("a page that vanishes from memory is lost and said to be, never ma
 	    40000);
 }
 
-MT_TEST_LIMIT("with plenty of memory large pages are handed out and taken back", SIM_SECONDS)
+MT_TEST("with plenty of memory large pages are handed out and taken back")
 {
 	run((struct sim_config){.seed = 6,
 				.pages = {8000, 2000, 0},
@@ -132,8 +129,7 @@ MT_TEST_LIMIT("with plenty of memory large pages are handed out and taken back",
 	    10000);
 }
 
-MT_TEST_LIMIT("a slow disk keeps pages waiting in staging, and whoever touches one gets it at once",
-	      SIM_SECONDS)
+MT_TEST("a slow disk keeps pages waiting in staging, and whoever touches one gets it at once")
 {
 	run((struct sim_config){.seed = 9,
 				.pages = {500, 300, 100},
@@ -146,7 +142,7 @@ MT_TEST_LIMIT("a slow disk keeps pages waiting in staging, and whoever touches o
 	    20000);
 }
 
-MT_TEST_LIMIT("while the disk is slow nothing is compressed twice", SIM_SECONDS)
+MT_TEST("while the disk is slow nothing is compressed twice")
 {
 	run((struct sim_config){.seed = 10,
 				.pages = {2000, 0, 0},
@@ -157,8 +153,7 @@ MT_TEST_LIMIT("while the disk is slow nothing is compressed twice", SIM_SECONDS)
 	    20000);
 }
 
-MT_TEST_LIMIT("a zip store that might take everything leaves the guest what it works on",
-	      SIM_SECONDS)
+MT_TEST("a zip store that might take everything leaves the guest what it works on")
 {
 	run((struct sim_config){.seed = 8,
 				.pages = {3000, 3000, 0},
@@ -170,7 +165,7 @@ MT_TEST_LIMIT("a zip store that might take everything leaves the guest what it w
 	    20000);
 }
 
-MT_TEST_LIMIT("with swap file and zip store full nothing is lost", SIM_SECONDS)
+MT_TEST("with swap file and zip store full nothing is lost")
 {
 	run((struct sim_config){.seed = 7,
 				.pages = {400, 200, 0},
@@ -182,9 +177,7 @@ MT_TEST_LIMIT("with swap file and zip store full nothing is lost", SIM_SECONDS)
 	    20000);
 }
 
-MT_TEST_LIMIT(
-	"pages shared with another VM stay what the guest wrote, and no frame is used unasked",
-	SIM_SECONDS)
+MT_TEST("pages shared with another VM stay what the guest wrote, and no frame is used unasked")
 {
 	run((struct sim_config){.seed = 11,
 				.pages = {900, 500, 300},
@@ -197,8 +190,7 @@ MT_TEST_LIMIT(
 	    40000);
 }
 
-MT_TEST_LIMIT("sharing goes well with a kernel that refuses and regions that come and go",
-	      SIM_SECONDS)
+MT_TEST("sharing goes well with a kernel that refuses and regions that come and go")
 {
 	run((struct sim_config){.seed = 12,
 				.pages = {700, 600, 500},
@@ -212,6 +204,41 @@ MT_TEST_LIMIT("sharing goes well with a kernel that refuses and regions that com
 				.swap_errors = true,
 				.regions_come_and_go = true},
 	    40000);
+}
+
+MT_TEST("the scanner looks at as many pages as it was told, and not at more")
+{
+	run((struct sim_config){.seed = 13,
+				.pages = {900, 500, 300},
+				.spare_pages = 4000,
+				.zip_pct = 10,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.alike = 100000,
+				.must_keep_pace = true},
+	    40000);
+}
+
+MT_TEST("while direct I/O may be under way that nobody reports no page leaves its place")
+{
+	run((struct sim_config){.seed = 17,
+				.pages = {700, 500, 300},
+				.spare_pages = 300,
+				.zip_pct = 10,
+				.swap_slots = SIM_SWAP_SLOTS,
+				.swap_delay = 5,
+				.alike = 40,
+				.unreported = true,
+				.trouble_permille = 20},
+	    50000);
+	/* Memory for all: whatever is moved is moved by the scanner. */
+	run((struct sim_config){.seed = 18,
+				.pages = {700, 500, 300},
+				.spare_pages = 2000,
+				.alike = 40,
+				.must_keep_pace = true,
+				.unreported = true},
+	    50000);
 }
 
 MT_TEST_MAIN

@@ -44,7 +44,7 @@ system_headers() {
 # The sources of monitor without the two files that tie it to the system.
 monitor_includes() {
 	includes monitor '(base|wire|monitor)/|memtide/memtide\.h' |
-		grep -vE '^src/monitor/(vm\.c|vm_region\.c|vm_internal\.h|link\.c|share_link\.c):[0-9]+:#include "sys/'
+		grep -vE '^src/monitor/(vm\.c|vm_direct\.c|vm_region\.c|vm_internal\.h|link\.c|share_link\.c):[0-9]+:#include "sys/'
 }
 
 # code FILE...: the lines, without comments and strings, as "file:line:text".

@@ -3,12 +3,19 @@
  * mapper.c - memtide-mapper: a VMM that changes the mappings under its guest memory
  *
  * Runs with the preload library, as QEMU does. Fills memory, waits until most of it has been taken
- * away, then unmaps, replaces or moves a part of it and checks every page, those that are still the
- * guest's and those that are new. When all were right it waits for its input to end, so that it
- * can be looked at. Exit status: 0; 1 for a wrong page; 2 for anything else.
+ * away, then unmaps, replaces or moves a part of it, or closes descriptors, and checks every page,
+ * those that are still the guest's and those that are new. When all were right it waits for its
+ * input to end, so that it can be looked at. Exit status: 0; 1 for a wrong page; 2 for anything
+ * else.
  */
+#include "closer.h"
+#include "unpinned.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,9 +76,11 @@ static void die(const char *what)
 	exit(2);
 }
 
+static uint64_t entry[PAGES];
+
+/* How many pages are in their place? @entry says which. */
 static uint64_t present(const uint8_t *at)
 {
-	static uint64_t entry[PAGES];
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	uint64_t count = 0;
 
@@ -229,6 +238,108 @@ static void full(uint8_t *at)
 	replace_middle(at, 1);
 }
 
+static void close_library(uint8_t *at)
+{
+	if (!closer_library())
+		exit(2);
+	churn(at, 0, PAGES, 1);
+	wait_squeezed(at);
+	check_range(at, 0, PAGES, 4);
+}
+
+#define READERS 16
+
+struct reader {
+	const uint8_t *at;
+	uint64_t first; /* a page that is out */
+};
+
+static _Atomic int reader_saw; /* 1: a page that is wrong; 2: one that was out and has come back */
+
+/* Reads a page that nobody can bring back. */
+static void *reader_main(void *arg)
+{
+	const struct reader *reader = arg;
+
+	if (reader->first < PAGES)
+		atomic_store(&reader_saw,
+			     wrong(reader->at + reader->first * PAGE, reader->first, 1) ? 1 : 2);
+	return NULL;
+}
+
+/*
+ * Closes everything by a raw call; then pages that are out are read. They can't come back, and must
+ * not come as anything else. The readers wait when the test ends, which is told by its input.
+ */
+static int close_raw(uint8_t *at)
+{
+	static struct reader reader[READERS];
+	pthread_t thread;
+	char end;
+
+	if (!closer_raw())
+		exit(2);
+	present(at);
+	for (uint64_t i = 0; i < READERS; i++) {
+		reader[i] = (struct reader){at, i * (PAGES / READERS)};
+		while (reader[i].first < PAGES && entry[reader[i].first] >> 62)
+			reader[i].first++;
+		if (pthread_create(&thread, NULL, reader_main, &reader[i]))
+			die("pthread_create");
+	}
+	if (read(STDIN_FILENO, &end, 1))
+		return 2;
+	printf("# readers saw %d\n", atomic_load(&reader_saw));
+	fflush(stdout);
+	return atomic_load(&reader_saw) != 0;
+}
+
+/* Until the test says so. */
+static void wait_told(void)
+{
+	char go;
+
+	if (read(STDIN_FILENO, &go, 1) != 1)
+		exit(2);
+}
+
+/* While a file is open for direct I/O that the kernel does not report, no page leaves its place. */
+static void direct(uint8_t *at, const char *how)
+{
+	static bool was[PAGES];
+	uint64_t count;
+	int fd;
+
+	/* When all is quiet: what goes out from here on goes out while the file is open. */
+	if (!strcmp(how, "raw"))
+		wait_told();
+	fd = unpinned_open(how);
+	if (fd < 0)
+		die("a file for direct I/O");
+	/* One that is opened unseen is found some time. */
+	if (!strcmp(how, "raw"))
+		wait_told();
+	count = present(at);
+	for (size_t i = 0; i < PAGES; i++)
+		was[i] = entry[i] >> 62;
+	printf("# %lu pages are in their place\n", (unsigned long)count);
+	fflush(stdout);
+	if (strcmp(how, "raw") != 0)
+		wait_told();
+	wait_told();
+	present(at);
+	for (size_t i = 0; i < PAGES; i++)
+		if (was[i] && !(entry[i] >> 62))
+			exit(1);
+	close(fd);
+	for (int ms = 0; present(at) >= count; ms += 50) {
+		if (ms > WAIT_MS)
+			die("nobody takes memory away any more");
+		usleep(50000);
+	}
+	check_range(at, 0, PAGES, 1);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -247,6 +358,12 @@ int main(int argc, char **argv)
 		refused(at);
 	else if (!strcmp(what, "full"))
 		full(at);
+	else if (!strcmp(what, "close"))
+		close_library(at);
+	else if (!strcmp(what, "close-raw"))
+		return close_raw(at);
+	else if (!strncmp(what, "direct-", 7))
+		direct(at, what + 7);
 	else if (!strcmp(what, "full-first"))
 		check_range(at, 0, PAGES, 1);
 	else

@@ -25,6 +25,7 @@
 #define TICK_USEC    50000
 #define DISCARD_MAX  64u
 #define IDLE_USEC    20000
+#define CHURNS_MIN   3u
 
 struct thread {
 	pthread_t id;
@@ -241,6 +242,19 @@ static void say_end(const struct run *run, double work_seconds)
 	       s->faults, s->fault_p50_ns, s->fault_p99_ns, s->failed_pages);
 }
 
+/* Has it done what it was started for? */
+static bool done(struct run *run, double end)
+{
+	const struct tv_options *o = run->guest.o;
+	struct tv_counts *counts = &run->guest.counts;
+
+	if (told_to_end)
+		return true;
+	if (o->churn && counts->churned < CHURNS_MIN)
+		return false;
+	return o->ops ? counts->ops >= o->ops : tv_now() >= end;
+}
+
 /* Starts everything, waits for the end, and stops it. */
 static void work(struct run *run)
 {
@@ -259,7 +273,7 @@ static void work(struct run *run)
 		add_thread(run, tv_churn_run, 0);
 	if (o->forks)
 		add_thread(run, tv_fork_run, 0);
-	while (!told_to_end && (o->ops ? run->guest.counts.ops < o->ops : tv_now() < end)) {
+	while (!done(run, end)) {
 		usleep(TICK_USEC);
 		watch(run);
 		if (told_to_discard)

@@ -302,7 +302,7 @@ static void check_host(const struct rig *rig, const struct mt_sched_decision *de
 	MT_CHECK(targets(rig) + rig->host.own_pages <= rig->host.pool_pages);
 }
 
-MT_TEST_LIMIT("on 150,000 random hosts reservations in use, limits and sums hold", 240)
+MT_TEST("on 150,000 random hosts reservations in use, limits and sums hold")
 {
 	static struct rig rig;
 	char text[MT_SCHED_TEXT_MAX];

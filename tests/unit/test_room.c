@@ -31,6 +31,7 @@ static void make_pager(uint64_t granted, uint64_t target)
 	pager.mem.drop = count_drop;
 	pager.notify = count_notify;
 	pager.fault_fd = -1;
+	pager.mem_fd = -1;
 	pager.zip_arena_bytes = 1 << 20;
 	pager.helper.by_hand = true;
 	MT_CHECK(staging && !mt_pager_init(&pager, staging, STAGING_SLOTS));

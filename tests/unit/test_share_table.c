@@ -49,6 +49,41 @@ static mt_frame_t share(struct mt_share_table *table, struct mt_share_member *me
 	return frame;
 }
 
+MT_TEST("a page in a large page is told of its likes, and nobody is to wait for it")
+{
+	struct mt_share_table *table = mt_share_table_new(PLENTY);
+	struct mt_share_member *a = join(table, 10), *b = join(table, 10), *c = join(table, 10);
+	mt_frame_t frame = MT_FRAME_NONE;
+
+	MT_CHECK_EQ(mt_share_offer_large(table, a, MT_GPN(1), 77), MT_SHARE_HINTED);
+	MT_CHECK_EQ(mt_share_offer_large(table, a, MT_GPN(1), 77), MT_SHARE_SAME);
+	MT_CHECK_EQ(mt_share_offer_large(table, a, MT_GPN(2), 77), MT_SHARE_LIKE);
+	MT_CHECK_EQ(mt_share_offer_large(table, b, MT_GPN(1), 77), MT_SHARE_LIKE);
+	/* a page that can be shared takes its place, and is the one that a like is shared with */
+	MT_CHECK_EQ(mt_share_offer(table, b, MT_GPN(5), 77, &frame), MT_SHARE_HINTED);
+	MT_CHECK_EQ(mt_share_table_hints(table), 1);
+	sound(table);
+	MT_CHECK_EQ(mt_share_offer_large(table, a, MT_GPN(1), 77), MT_SHARE_LIKE);
+	frame = share(table, c, 3, 77);
+	MT_CHECK(frame.n < MT_FRAMES_MAX);
+	MT_CHECK_EQ(mt_share_offer_large(table, a, MT_GPN(1), 77), MT_SHARE_LIKE);
+	MT_CHECK_EQ(mt_share_used(a), 0);
+	/* its large page is broken: the same page is remembered as one that can be shared */
+	MT_CHECK_EQ(mt_share_offer_large(table, a, MT_GPN(7), 88), MT_SHARE_HINTED);
+	MT_CHECK_EQ(mt_share_offer(table, a, MT_GPN(7), 88, &frame), MT_SHARE_SAME);
+	MT_CHECK_EQ(mt_share_offer(table, b, MT_GPN(8), 88, &frame), MT_SHARE_WANTED);
+	/* and then a large page once more, before the content has come */
+	MT_CHECK_EQ(mt_share_offer_large(table, a, MT_GPN(7), 88), MT_SHARE_SAME);
+	MT_CHECK_EQ(mt_share_make(table, b, MT_GPN(8), 88, &frame, &(bool){false},
+				  &(struct mt_share_hint){.member = NULL}),
+		    -ENOENT);
+	sound(table);
+	mt_share_leave(table, a, freed_none, NULL);
+	mt_share_leave(table, b, freed_none, NULL);
+	mt_share_leave(table, c, freed_count, &(unsigned int){0});
+	mt_share_table_free(table);
+}
+
 MT_TEST("the second page with the same hash is wanted, the third finds a frame")
 {
 	struct mt_share_table *table = mt_share_table_new(PLENTY);

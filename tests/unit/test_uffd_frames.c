@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_uffd_frames.c - frames mapped into watched memory and taken away again, by the real kernel
  */
-#include "common/mt_test.h"
-#include "sys/uffd.h"
+#include "common/uffd_rig.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,17 +28,12 @@ static void fill(uint8_t *page, unsigned int what)
 static void begin(struct watched *w, bool huge)
 {
 	uint64_t bytes = PAGES * MT_PAGE_SIZE, done;
-	int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	uint8_t page[MT_PAGE_SIZE];
 	struct mt_mapping_flags flags;
 	struct mt_err err = {0};
 
-	if (device < 0)
-		MT_SKIP("/dev/userfaultfd can't be opened");
 	memset(w, 0, sizeof(*w));
-	MT_CHECK_EQ(mt_uffd_open(&w->uffd, device, &err), 0);
-	close(device);
-	mt_uffd_mem_ops(&w->uffd, &w->mem);
+	uffd_rig_open(&w->uffd, true, &w->mem);
 	if (!w->mem.map_frames)
 		MT_SKIP("the kernel can't");
 	w->frames_fd = memfd_create("test", MFD_CLOEXEC);
