@@ -194,9 +194,14 @@ static int walk_64(const struct mt_regs *regs, const struct mt_memory *memory, m
 static int walk_once(const struct mt_regs *regs, const struct mt_memory *memory, mt_gva_t gva,
 		     unsigned int access, const struct mt_walk_start *start, struct mt_walk *walk)
 {
-	walk->step_count = 0;
+	walk->end = MT_WALK_FAILED;
 	walk->error_code = 0;
 	walk->rc = 0;
+	walk->gpa.a = 0;
+	walk->page_shift = 0;
+	walk->rights = 0;
+	walk->dirty = false;
+	walk->step_count = 0;
 	if (!mt_regs_canonical(regs, gva)) {
 		walk->end = MT_WALK_NONCANONICAL;
 		return 0;
