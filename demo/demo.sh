@@ -15,7 +15,7 @@ set -euo pipefail
 top=$(dirname "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)")
 build=$(realpath -m "${BUILD:-$top/build}")
 image=$(realpath -m "${IMAGE:-$top/build-guest}")
-pool_mib=1024 guest_mib=512 fill_mib=400 work_seconds=20 limit=${DEMO_LIMIT:-170}
+pool_mib=1024 guest_mib=512 fill_mib=400 work_seconds=20 limit=${DEMO_LIMIT:-600}
 names=(amber basalt cobalt dune)
 mix=('20,45,20' '15,40,25' '10,30,30' '15,30,20')
 
@@ -23,7 +23,7 @@ usage() {
 	cat <<-'END'
 	usage: demo.sh [--accel auto|tcg|kvm]
 	Four guests of 512 MiB in a pool of 1 GiB; about a minute.
-	Environment: BUILD (build directory), IMAGE (guest image), DEMO_LIMIT (seconds, 170)
+	Environment: BUILD (build directory), IMAGE (guest image), DEMO_LIMIT (seconds, 600)
 	END
 }
 
@@ -34,7 +34,23 @@ die() {
 
 # field KEY FILE: a number or word of the JSON that memtide prints, one key a line.
 field() {
-	sed -n "s/^ *\"$1\": *\"\{0,1\}\([^\",]*\)\"\{0,1\},\{0,1\}$/\1/p" "$2" | head -n 1
+	sed -n "/^ *\"$1\": /{s/^ *\"$1\": *\"\{0,1\}\([^\",]*\)\"\{0,1\},\{0,1\}$/\1/p;q}" "$2"
+}
+
+# ask ARGUMENT...: of the daemon. It may be slow, and then it is asked again as long as it lives.
+ask() {
+	local i answer
+	for ((i = 0; i < 30; i++)); do
+		if answer=$("$memtide" "$@" 2>&1); then
+			printf '%s\n' "$answer"
+			return
+		fi
+		case "$answer" in *'does not answer'* | *'did not answer'* | *'no greeting'*) ;; *) break ;; esac
+		kill -0 "$daemon_pid" 2>/dev/null || break
+		sleep 0.2
+	done
+	printf '%s\n' "$answer"
+	return 1
 }
 
 # summary KEY: of what the sampler found so far.
@@ -96,7 +112,7 @@ start_daemon() {
 	export MEMTIDE_SOCKET=$work/socket
 	"$memtided" --pool "${pool_mib}M" --socket "$MEMTIDE_SOCKET" --swap-dir "$swap" >"$work/daemon.log" 2>&1 &
 	daemon_pid=$!
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 1200; i++)); do
 		if "$memtide" host --json >"$work/host.json" 2>/dev/null; then return; fi
 		kill -0 "$daemon_pid" 2>/dev/null || break
 		sleep 0.1
@@ -167,7 +183,7 @@ look() {
 	finished=0
 	for i in "${!names[@]}"; do
 		vm=${names[i]}
-		if "$memtide" show "$vm" --json >"$work/new.json" 2>/dev/null; then
+		if ask show "$vm" --json >"$work/new.json"; then
 			mv "$work/new.json" "$work/$vm.json"
 			announce "$vm"
 		fi
@@ -180,7 +196,7 @@ look() {
 		esac
 		case "${phase[$vm]}" in PASS | FAIL | ended) finished=$((finished + 1)) ;; esac
 	done
-	"$memtide" host --json >"$work/host.json" 2>/dev/null || die "the daemon is gone: $(tail -n 1 "$work/daemon.log")"
+	ask host --json >"$work/host.json" || die "the daemon is gone: $(tail -n 1 "$work/daemon.log")"
 	if ! kill -0 "$sampler_pid" 2>/dev/null; then
 		cat "$work/sampler.log" >&2
 		die "the sampler ended early"
@@ -199,7 +215,7 @@ table() {
 	outside=$(summary now) peak=$(summary peak)
 	printf '%4s s  pool %s [%s] measured outside: %s now, %s peak\n' "$(seconds)" "$(mib $((pool_mib * 1024)))" \
 		"$(bar "${outside:-0}")" "$(mib "${outside:-0}")" "$(mib "${peak:-0}")"
-	"$memtide" list | while IFS= read -r line; do
+	{ ask list || true; } | while IFS= read -r line; do
 		name=${line%% *}
 		case "$name" in
 		NAME) printf '%s  GUEST\n' "$line" ;;
@@ -259,7 +275,7 @@ audit() {
 	local vm answer
 	for vm in "${names[@]}"; do
 		[ "${phase[$vm]}" != ended ] || continue
-		if ! answer=$("$memtide" check "$vm" 2>&1); then problems+=("audit of $vm: $answer"); fi
+		if ! answer=$(ask check "$vm"); then problems+=("audit of $vm: $answer"); fi
 		audits+=("$answer")
 	done
 }
@@ -334,7 +350,9 @@ declare -A phase announced
 # With auto: the accelerator that boot.sh finds a guest really boots with.
 if [ "$accel" = auto ]; then
 	printf 'trying whether a guest boots under KVM here ...\n'
-	if "$top/guest/boot.sh" --image "$image" --print --no-rootfs | grep -qx kvm; then accel=kvm; else accel=tcg; fi
+	# All of it is read first: who reads no further ends boot.sh by a signal, and that would count as no.
+	words=$("$top/guest/boot.sh" --image "$image" --print --no-rootfs) || words=
+	if grep -qx kvm <<<"$words"; then accel=kvm; else accel=tcg; fi
 fi
 
 make_directories

@@ -172,12 +172,17 @@ make_command() {
 # Run the command under the time limit and tell the guest's status. "timeout" gives it a process group of its own, so
 # that a wrapper and the guest end together, at the time limit as well as when this script is told to end.
 boot() {
-	local status=0 answer
+	local status=0 answer child
 	if [ -n "$run" ]; then
 		timeout -k 5 "$timeout" "${wrap[@]}" "${command[@]}" </dev/null &
+		child=$!
 		# shellcheck disable=SC2064 # this very process
-		trap "kill $! 2>/dev/null" INT TERM HUP
-		wait $! || status=$?
+		trap "kill $child 2>/dev/null" INT TERM HUP
+		wait "$child" || status=$?
+		# A signal to us ends the wait before the guest has gone, and who starts the next one must not meet it.
+		while kill -0 "$child" 2>/dev/null; do
+			wait "$child" || status=$?
+		done
 	else
 		timeout --foreground -k 5 "$timeout" "${wrap[@]}" "${command[@]}" || status=$?
 	fi

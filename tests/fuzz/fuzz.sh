@@ -42,7 +42,7 @@ mkdir -p "$build" || exit 1
 # one TARGET: from its corpus, for a while. What it says goes to a log, and the end of it to people.
 one() {
 	local target=$1 status=0
-	ASAN_OPTIONS=detect_leaks=1 "$build/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+	ASAN_OPTIONS=detect_leaks=1 "$build/fuzz_$target" -max_total_time="$seconds" -timeout=120 -rss_limit_mb=2048 \
 		-artifact_prefix="$build/crash-$target-" -print_final_stats=1 "$build/$target" "tests/fuzz/corpus/$target" \
 		>"$build/$target.log" 2>&1 || status=1
 	[ "$status" = 0 ] || tail -n 40 "$build/$target.log"

@@ -22,10 +22,6 @@ since() {
 	awk -v a="$1" -v b="$(seconds)" 'BEGIN { printf "%.1f", b - a }'
 }
 
-event_seen() {
-	memtide events 2>/dev/null | grep -q "$1"
-}
-
 # guest_ready NAME: managed, booted, and its balloon's driver reports.
 guest_ready() {
 	guest_managed "$1" && guest_booted "$1" || return 1
@@ -43,11 +39,11 @@ out() {
 }
 
 out_most() {
-	[ "$(out "$1")" != null ] && [ "$(out "$1")" -le "$2" ]
+	field_most "$1" '.zipped + .swapped' "$2"
 }
 
 out_least() {
-	[ "$(out "$1")" != null ] && [ "$(out "$1")" -ge "$2" ]
+	field_least "$1" '.zipped + .swapped' "$2"
 }
 
 freed_comes_back() {
@@ -64,14 +60,20 @@ freed_comes_back() {
 
 # With balloons switched off the pages go to the stores; freeing them empties the stores.
 freed_leaves_the_stores() {
-	local before
+	local before told
 	daemon_start 2G && memtide set --host Mem.CtlMaxPercent=0 >/dev/null || return 1
-	guest_start g "guestmem --size 300M --work 25 --hot-pct 10 --rounds 1; echo freed; $stay" --mem 512M
+	# The guest frees when it is told to, by the first block of its disk.
+	# shellcheck disable=SC2016 # for the guest's shell
+	told='until dd if=$MEMTIDE_SCRATCH iflag=direct bs=512 count=1 2>/dev/null | grep -q free; do sleep 1; done'
+	guest_start g "guestmem --size 300M --hot-pct 10 $on & $told; kill \$!; wait; echo freed; $stay" --mem 512M \
+		--scratch "$work/word,cache=writeback,size=1M"
 	guest_ready g && guest_says g 'guestmem: ' || return 1
 	memtide set g target_max=150M >/dev/null || return 1
+	guest_reads_back g || return 1
 	wait_until out_least g $((100 * 1024)) || { say "only $(out g) KiB went out"; return 1; }
-	guest_says g 'guestmem: verify' && before=$(out g)
+	before=$(out g)
 	say "$before KiB compressed and swapped, zip store $(field g .zipHeld) KiB"
+	printf free | dd of="$work/word" conv=notrunc status=none
 	guest_says g 'freed' || return 1
 	# What stays is the guest's own cold memory.
 	wait_until out_most g $((before / 2)) || { say "$(out g) KiB are still there"; return 1; }
@@ -81,6 +83,15 @@ freed_leaves_the_stores() {
 
 # Shell text that fills a guest's memory with the cache of its disk, as a guest does that has run for a while.
 fill_cache='cat /dev/vda >/dev/null; echo filled;'
+
+# until_ballooned MIB: shell text with which a guest waits until its own driver has so much in the balloon, and says so. What
+# it does next needs no host that looks in time.
+until_ballooned() {
+	# shellcheck disable=SC2016 # for the guest's shell
+	printf 'until awk "/^balloon_inflate/ { n += \\$2 } /^balloon_deflate/ { n -= \\$2 } END { exit n < %d }" /proc/vmstat; ' \
+		$(($1 * 256))
+	printf 'do sleep 0.3; done; echo ballooned;'
+}
 
 # guest_filled NAME MIB: ready, and holding at least so much.
 guest_filled() {
@@ -104,12 +115,13 @@ balloon_by_limit() {
 }
 
 own_balloon() {
-	balloon_by_limit --balloon || return 1
-	! grep -q 'added -device' "$work/g.log"
+	RUN_OPTIONS=--verbose balloon_by_limit --balloon || return 1
+	grep -q 'no balloon added: there is one' "$work/g.log" && ! grep -q 'added -device' "$work/g.log"
 }
 
 guest_reboots() {
-	daemon_start 2G || return 1
+	# Nobody says again that a guest was reset: a QEMU that is slow to answer must not be hung up on meanwhile.
+	daemon_start 2G 'qmp-timeout-ms = 300000' || return 1
 	qmp_pipes g
 	guest_start g "$fill_cache $stay" --mem 384M -- -action reboot=reset -qmp "pipe:$work/g.qmp"
 	guest_filled g 300 || return 1
@@ -131,30 +143,31 @@ unbind='cd /sys/bus/virtio/drivers/virtio_balloon; for d in virtio[0-9]*; do ech
 # The driver gives everything back when it goes; what the balloon held must then be had otherwise.
 driver_unloaded() {
 	daemon_start 2G || return 1
-	guest_start g "guestmem --size 60M --work 60 --rounds 1 & $fill_cache sleep 25; $unbind echo unloaded; wait \$!; $stay" --mem 384M
+	guest_start g "guestmem --size 60M $on & $fill_cache $(until_ballooned 100) $unbind echo unloaded; wait" --mem 384M
 	guest_filled g 300 || return 1
 	memtide set g target_max=150M >/dev/null
-	wait_until field_least g .vmmemctl $((100 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
+	guest_says g ballooned || { say "balloon has $(field g .vmmemctl) KiB"; guest_show g; return 1; }
 	guest_says g unloaded || { guest_show g; return 1; }
 	wait_until field_most g .vmmemctl 1024 && wait_until field_is g .balloon silent || {
 		say "balloon $(field g .balloon), $(field g .vmmemctl) KiB"
 		return 1
 	}
-	wait_until field_most g .held $((150 * 1024)) && guest_check g
+	wait_until field_most g .held $((150 * 1024)) && guest_check g && guest_reads_back g
 }
 
 # QEMU reads all guest memory: pages in the balloon are touched, as by a guest that is not to be trusted.
 ballooned_touched() {
 	daemon_start 2G || return 1
 	qmp_pipes g
-	guest_start g "guestmem --size 60M --work 40 --rounds 1 & $fill_cache wait \$!; $stay" --mem 384M -- -qmp "pipe:$work/g.qmp"
+	guest_start g "guestmem --size 60M $on & $fill_cache wait" --mem 384M -- -qmp "pipe:$work/g.qmp"
 	guest_filled g 300 && qmp_open g >/dev/null || return 1
 	memtide set g target_max=200M >/dev/null
 	wait_until field_least g .vmmemctl $((150 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
 	qmp '{"execute":"pmemsave","arguments":{"val":0,"size":402653184,"filename":"/dev/null"}}' >/dev/null || return 1
 	qmp_close
 	say "after all memory was read: held $(field g .held), balloon $(field g .vmmemctl), zero $(field g .zero), out $(out g) KiB"
-	wait_until field_most g .held $((200 * 1024)) && guest_check g && field_least g .vmmemctl $((150 * 1024))
+	wait_until field_most g .held $((200 * 1024)) && guest_check g && guest_reads_back g &&
+		wait_until field_least g .vmmemctl $((150 * 1024))
 }
 
 qemu_killed() {
@@ -168,23 +181,25 @@ qemu_killed() {
 	kill -9 "$(qemu_pid g)"
 	wait_until field_is g .state null || { say "it is $(field g .state)"; return 1; }
 	wait_until eval "[ ! -e '$qmp' ] && [ ! -e '${qmp%/*}' ]" || { say "its directory is still there"; return 1; }
-	daemon_answers && field_is host .vms 0
+	field_is host .vms 0
 }
 
 # A stopped QEMU answers nobody. The other VM must not notice, and afterwards all goes on.
 qmp_hangs() {
-	local pid
+	local pid before
 	daemon_start 2G || return 1
 	guest_start g "$fill_cache $stay" --mem 256M
 	guest_start h "$fill_cache $stay" --mem 256M
 	guest_filled g 200 && guest_filled h 200 || return 1
 	pid=$(qemu_pid g)
+	before=$(event_count " g .* QMP: .*trying again")
+	wait_until field_is g .balloon working || return 1
 	kill -STOP "$pid"
-	wait_until event_seen 'QMP: no answer' || { kill -CONT "$pid"; return 1; }
+	wait_until events_more_than "$before" " g .* QMP: .*trying again" || { kill -CONT "$pid"; say "no event"; return 1; }
 	memtide set g target_max=150M >/dev/null
 	memtide set h target_max=150M >/dev/null
 	wait_until field_least h .vmmemctl $((60 * 1024)) || { kill -CONT "$pid"; say "h: $(field h .vmmemctl) KiB"; return 1; }
-	field_is g .balloon unreachable || { kill -CONT "$pid"; return 1; }
+	wait_until field_is g .balloon unreachable || { kill -CONT "$pid"; say "g is $(field g .balloon)"; return 1; }
 	kill -CONT "$pid"
 	wait_until field_is g .balloon working || { say "g stays $(field g .balloon)"; return 1; }
 	wait_until field_least g .vmmemctl $((60 * 1024)) && guest_check g && guest_check h
@@ -192,14 +207,15 @@ qmp_hangs() {
 
 # An idle guest is ballooned as far as it goes; then, three times, it suddenly needs nearly all it has.
 near_its_limit() {
-	local command="$fill_cache sleep 20; for i in 1 2 3; do guestmem --size 150M --work 1 --rounds 1 || echo lost; sleep 6; done
+	local command
+	command="$fill_cache $(until_ballooned 120) for i in 1 2 3; do guestmem --size 150M --work 1 --rounds 1 || echo lost; sleep 6; done
 		echo oom \$(dmesg | grep -ciE 'out of memory|oom-kill|oom_reaper') times"
 	daemon_start 2G || return 1
 	guest_start g "$command" --mem 256M "$@"
 	guest_filled g 200 || return 1
 	memtide set g target_max=64M >/dev/null
-	wait_until field_least g .vmmemctl $((120 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
-	wait_until grep -q 'oom [0-9]* times' "$work/g.serial" || { guest_show g; return 1; }
+	guest_says g ballooned || { say "balloon has $(field g .vmmemctl) KiB"; guest_show g; return 1; }
+	guest_says g 'oom [0-9]* times' || { guest_show g; return 1; }
 	memtide events | grep 'balloon .* -> ' | sed 's/^/#   /'
 	say "$(grep -o 'oom [0-9]* times' "$work/g.serial")"
 	grep -q 'oom 0 times' "$work/g.serial" && ! grep -q '^lost' "$work/g.serial" && guest_wait g
@@ -216,21 +232,16 @@ unsafe_balloon() {
 
 # Two guests in a pool for one and a half: the one with free memory is asked, not paged.
 balloon_before_paging() {
-	local most=0 now end=$((SECONDS + 120))
 	daemon_start 620M || return 1
-	guest_start a "$fill_cache $stay" --mem 512M
+	guest_start a "$fill_cache $(until_ballooned 32) $stay" --mem 512M
 	guest_filled a 350 || return 1
-	guest_start b "guestmem --size 350M --work 10 --rounds 1; echo done; $stay" --mem 512M
+	guest_start b "guestmem --size 350M $on" --mem 512M
 	guest_managed b || { guest_show b; return 1; }
-	# What a is asked for goes back to it when b is done: looked at all the while.
-	while [ "$SECONDS" -lt "$end" ] && guest_alive b && ! grep -q done "$work/b.serial"; do
-		now=$(field a .vmmemctl)
-		[ "$now" = null ] || [ "$now" -le "$most" ] || most=$now
-		sleep 0.3
-	done
-	guest_says b done || { guest_show b; return 1; }
-	say "a: balloon $most KiB at most, out $(out a) KiB, b: held $(field b .held), out $(out b) KiB"
-	[ "$most" -ge $((32 * 1024)) ] && guest_check a && guest_check b
+	# What a is asked for may go back to it later; its own word stays.
+	guest_says a ballooned || { say "a: balloon $(field a .vmmemctl) KiB"; guest_show a; return 1; }
+	guest_reads_back b || return 1
+	say "a: balloon $(field a .vmmemctl) KiB, out $(out a) KiB, b: held $(field b .held), out $(out b) KiB"
+	guest_check a && guest_check b
 }
 
 run_all() {

@@ -22,15 +22,19 @@ fi
 # shellcheck source-path=SCRIPTDIR source=guests.sh
 . "$(dirname "${BASH_SOURCE[0]}")/guests.sh"
 
-uri=qemu:///system
 libvirtd_pid='' broker_pid=''
+
+# A libvirtd that is only slow is waited for: no keepalive.
+libvirt() {
+	timeout 120 virsh -q -k 0 -c qemu:///system "$@"
+}
 
 libvirt_end() {
 	local name
 	if [ -n "$libvirtd_pid" ]; then
 		kill -CONT "$libvirtd_pid" 2>/dev/null
-		for name in $(timeout 20 virsh -q -c $uri list --name); do
-			timeout 20 virsh -q -c $uri destroy "$name" >/dev/null 2>&1
+		for name in $(libvirt list --name); do
+			wait_until domain_ended "$name"
 		done
 		end_process "$libvirtd_pid"
 	fi
@@ -54,7 +58,12 @@ add_lines() {
 }
 
 libvirt_answers() {
-	timeout 10 virsh -q -c $uri version >/dev/null 2>&1
+	libvirt version >/dev/null 2>&1
+}
+
+# domain_ended NAME: libvirt gives up on a QEMU that is slow to die, and is asked again.
+domain_ended() {
+	libvirt destroy "$1" >/dev/null 2>&1 || [[ $(libvirt domstate "$1" 2>&1) == *'failed to get domain'* ]]
 }
 
 # Memory and disks of the guest must be readable for the user that libvirt runs QEMU as; else that is root.
@@ -143,8 +152,30 @@ filled() {
 	[ "$(grep -ac '^filled' /var/log/libvirt/g.serial 2>/dev/null)" -ge "$1" ]
 }
 
-event_count() {
-	memtide events 2>/dev/null | grep -c "$1"
+# Its connection to libvirt failed: how is a matter of who was slow.
+line_lost='QMP: .*trying again'
+
+# domain_started: libvirt gives up on a QEMU that is slow to start, and is asked again.
+domain_started() {
+	local text
+	text=$(libvirt create "$work/g.xml" 2>&1) && return 0
+	say "${text//$'\n'/$'\n# '}"
+	[ "$(libvirt domstate g 2>/dev/null)" = running ]
+}
+
+# libvirt_stat NAME: what libvirt tells of the guest's memory, in KiB. QEMU tells it of its balloon at most once a second.
+libvirt_stat() {
+	libvirt dommemstat g | awk -v name="$1" '$1 == name { print $2 }'
+}
+
+actual_most() {
+	local value
+	value=$(libvirt_stat actual)
+	[[ $value =~ ^[0-9]+$ ]] && [ "$value" -le "$1" ]
+}
+
+usable_told() {
+	[[ $(libvirt_stat usable) =~ ^[1-9][0-9]*$ ]]
 }
 
 balloon_is() {
@@ -160,33 +191,33 @@ guest_runs() {
 	guests_possible || return 77
 	libvirt_start && daemon_start 2G && broker_start || return 1
 	domain g 512 "$(lost_file 120 /dev/shm/file) cat /dev/vda >/dev/null; echo filled; $stay" >"$work/g.xml"
-	timeout 120 virsh -q -c $uri create "$work/g.xml" 2>&1 | sed 's/^/# /'
-	wait_until field_is g .state running && balloon_is working || return 1
+	wait_until domain_started && wait_until field_is g .state running && balloon_is working || return 1
 	[ "$(field g .pid)" = "$(cat /run/libvirt/qemu/g.pid)" ] || return 1
 	wait_until filled 1 && wait_until field_least g .held $((350 * 1024)) || { say "it holds $(field g .held) KiB"; return 1; }
 	guest_check g
 }
 
 balloon_driven() {
-	local usable actual
+	local status
 	memtide set g target_max=240M >/dev/null || return 1
 	wait_until field_least g .vmmemctl $((250 * 1024)) || { say "balloon has $(field g .vmmemctl) KiB"; return 1; }
-	actual=$(virsh -q -c $uri dommemstat g | awk '$1 == "actual" { print $2 }')
-	usable=$(virsh -q -c $uri dommemstat g | awk '$1 == "usable" { print $2 }')
-	say "balloon $(field g .vmmemctl) KiB; libvirt says: actual $actual, usable $usable KiB; memtide: $(field g .guest.usable) KiB"
-	[ "$actual" -le $((265 * 1024)) ] && [ "$usable" -gt 0 ] && guest_check g
+	wait_until actual_most $((265 * 1024)) && wait_until usable_told
+	status=$?
+	say "balloon $(field g .vmmemctl) KiB; memtide: $(field g .guest.usable) KiB; libvirt says: $(libvirt dommemstat g | tr '\n' ' ')"
+	[ "$status" = 0 ] && guest_check g
 }
 
 hang_is_survived() {
 	local begin before
-	before=$(event_count 'QMP: no answer')
+	before=$(event_count "$line_lost")
+	balloon_is working || return 1
 	kill -STOP "$libvirtd_pid"
 	balloon_is unreachable || return 1
 	begin=$(date +%s%N)
 	memtide host >/dev/null || return 1
 	say "libvirtd is stopped: memtide host took $((($(date +%s%N) - begin) / 1000000)) ms"
 	# Said a little later, as the VM might have ended.
-	wait_until eval "[ \$(event_count 'QMP: no answer') -gt $before ]" || { say "no event"; return 1; }
+	wait_until events_more_than "$before" "$line_lost" || { say "no event"; return 1; }
 	field_least g .vmmemctl 1 || return 1
 	kill -CONT "$libvirtd_pid"
 	balloon_is working && guest_check g
@@ -200,16 +231,30 @@ broker_dies() {
 	balloon_is working && field_least g .vmmemctl 1
 }
 
+# reset_told COUNT: there are more such events than before. Nobody says it again, so a connection that was lost meanwhile,
+# for whoever was slow, loses it: then the guest is reset once more.
+reset_told() {
+	events_more_than "$1" 'the guest starts anew' && return 0
+	events_more_than "$lost" "$line_lost" || return 1
+	lost=$(event_count "$line_lost")
+	say "the connection was lost: reset again"
+	balloon_is working && wait_until field_least g .vmmemctl 1 && libvirt reset g
+	return 1
+}
+
 guest_resets() {
-	local before
+	local before lost
+	lost=$(event_count "$line_lost")
+	# Only who has a balloon is let go.
+	balloon_is working && wait_until field_least g .vmmemctl 1 || return 1
 	before=$(event_count 'the guest starts anew')
-	virsh -q -c $uri reset g || return 1
-	wait_until eval "[ \$(event_count 'the guest starts anew') -gt $before ]" || { say "no event of it"; return 1; }
+	wait_until libvirt reset g || return 1
+	wait_until reset_told "$before" || { say "no event of it"; return 1; }
 	wait_until filled 2 && balloon_is working && guest_check g
 }
 
 domain_paused() {
-	[ "$(virsh -q -c $uri domstate g)" = paused ]
+	[ "$(libvirt domstate g)" = paused ]
 }
 
 # QEMU's own thread comes to the damaged pages when it is asked to migrate; what takes that in forgets it.
@@ -222,19 +267,24 @@ lost_and_paused() {
 	sink=/var/lib/libvirt/sink
 	perl -MIO::Socket::UNIX -e '$l = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1); chmod 0777, $ARGV[0];
 		$c = $l->accept; 1 while sysread($c, $b, 65536)' $sink &
-	wait_until test -S $sink || return 1
-	virsh -q -c $uri qemu-monitor-command g "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:$sink\"}}" >/dev/null || return 1
+	# It is bound, then listens, then anybody may connect.
+	wait_until eval "[ \"\$(stat -c %a $sink 2>/dev/null)\" = 777 ]" || return 1
+	libvirt qemu-monitor-command g "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:$sink\"}}" >/dev/null || return 1
 	{ wait_until field_is g .state failed && wait_until domain_paused; } || status=1
 	[ "$status" = 0 ] || memtide events | tail -n 6 | sed 's/^/#   event: /'
 	kill $! 2>/dev/null
-	[ "$status" = 0 ] && wait_until eval "[ \$(event_count 'paused over QMP') -gt 0 ]" && guest_check g
+	[ "$status" = 0 ] && wait_until event_seen 'paused over QMP' && guest_check g
+}
+
+socket_is_there() {
+	path=$(field g .qmp)
+	[ -S "$path" ]
 }
 
 domain_goes() {
 	local path
-	path=$(field g .qmp)
-	[ -S "$path" ] || return 1
-	virsh -q -c $uri destroy g || return 1
+	wait_until socket_is_there || return 1
+	wait_until domain_ended g || return 1
 	wait_until field_is g .state null && wait_until eval "[ ! -e '$path' ]"
 }
 

@@ -25,7 +25,7 @@ guest_with_qmp() {
 vmm_killed() {
 	local pid
 	daemon_start 1G || return 1
-	guest_start g "guestmem --size 150M --work 600 --rounds 1" --mem 256M --no-rootfs
+	guest_start g "guestmem --size 150M $on" --mem 256M --no-rootfs
 	guest_managed g && guest_says g 'guestmem: ' && squeeze g 130 || return 1
 	pid=$(field g .pid)
 	kill -9 "$pid" || return 1
@@ -37,7 +37,7 @@ vmm_killed() {
 
 stopped_and_continued() {
 	daemon_start 1G || return 1
-	guest_with_qmp g "guestmem --size 150M --work 12 --rounds 1" -- || return 1
+	guest_with_qmp g "guestmem --size 150M $on" -- || return 1
 	qmp_open g >/dev/null || return 1
 	qmp '{"execute":"stop"}' >/dev/null || return 1
 	# A stopped guest touches nothing: all of it may go.
@@ -47,7 +47,7 @@ stopped_and_continued() {
 	sleep 2
 	qmp '{"execute":"stop"}' >/dev/null && sleep 1 && qmp '{"execute":"cont"}' >/dev/null || return 1
 	qmp_close
-	guest_check g && guest_wait g
+	guest_check g && guest_reads_back g
 }
 
 migrated() {
@@ -58,7 +58,7 @@ migrated() {
 saved_and_restored() {
 	local old
 	daemon_start 1G || return 1
-	guest_with_qmp g "guestmem --size 150M --work 25 --rounds 1" -- || return 1
+	guest_with_qmp g "guestmem --size 150M $on" -- || return 1
 	squeeze g 110 && qmp_open g >/dev/null || return 1
 	qmp '{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":1000000000}}' >/dev/null
 	qmp '{"execute":"stop"}' >/dev/null || return 1
@@ -73,7 +73,7 @@ saved_and_restored() {
 	say "saved: $(stat -c %s "$work/state") bytes"
 	cp "$work/g.serial" "$work/before.serial"
 	qmp_pipes g
-	RUN_OPTIONS="--limit 130M" guest_start g "guestmem --size 150M --work 25 --rounds 1" --mem 256M --no-rootfs \
+	RUN_OPTIONS="--limit 130M" guest_start g "guestmem --size 150M $on" --mem 256M --no-rootfs \
 		-- -qmp "pipe:$work/g.qmp" -incoming "exec:cat $work/state"
 	guest_managed g || return 1
 	qmp_open g >/dev/null || return 1
@@ -81,7 +81,7 @@ saved_and_restored() {
 	wait_until migrated_in || { guest_show g; return 1; }
 	qmp '{"execute":"cont"}' >/dev/null || return 1
 	qmp_close
-	guest_check g && guest_wait g && field_most host .heldMax $((300 * 1024))
+	guest_check g && guest_reads_back g && field_most host .heldMax $((300 * 1024))
 }
 
 migrated_in() {
@@ -111,7 +111,7 @@ snapshot_disk_made() {
 # The guest is saved while it works, goes on, and is put back to what it was, squeezed all the while.
 saved_and_loaded() {
 	daemon_start 1G || return 1
-	guest_with_qmp g "guestmem --size 150M --work 14 --rounds 1" -- || return 1
+	guest_with_qmp g "guestmem --size 150M $on" -- || return 1
 	squeeze g 110 && qmp_open g >/dev/null && snapshot_disk || return 1
 	hmp "savevm one" && guest_check g || return 1
 	say "saved: $(stat -c %b "$work/disk") blocks"
@@ -119,45 +119,38 @@ saved_and_loaded() {
 	hmp "loadvm one" && guest_check g || return 1
 	field_is g .state running && field_is g .failed 0 || { guest_show g; return 1; }
 	qmp_close
-	guest_wait g && field_most host .heldMax $((300 * 1024))
+	guest_reads_back g && field_most host .heldMax $((300 * 1024))
 }
 
 cpu_added() {
 	daemon_start 1G || return 1
 	# shellcheck disable=SC2016 # for the guest's shell
-	guest_with_qmp g 'c=/sys/devices/system/cpu/cpu1/online; guestmem --size 120M --work 2 --rounds 1 && while [ ! -e $c ]; do sleep 0.2; done; echo 1 >$c; echo cpus $(nproc); guestmem --size 150M --work 10 --rounds 1 --threads 2' \
+	guest_with_qmp g 'c=/sys/devices/system/cpu/cpu1/online; guestmem --size 120M --work 2 --rounds 1 && until [ $(nproc) = 2 ]; do sleep 0.2; [ ! -e $c ] || echo 1 >$c; done; echo cpus $(nproc); '"guestmem --size 150M $on --threads 2" \
 		-- -smp 1,maxcpus=2 || return 1
 	qmp_open g >/dev/null || return 1
 	qmp '{"execute":"device_add","arguments":{"driver":"qemu64-x86_64-cpu","id":"c1","socket-id":0,"core-id":1,"thread-id":0}}' >/dev/null ||
 		return 1
 	qmp_close
 	guest_says g 'cpus 2' || { guest_show g; return 1; }
-	squeeze g 120 && guest_check g && guest_wait g
+	squeeze g 120 && guest_check g && guest_reads_back g
 }
 
-# As often as the guest lives; the daemon dies in the middle of everything.
+# The daemon dies in the middle of everything.
 daemon_dies_often() {
 	local kills=0
 	daemon_start 1G || return 1
-	guest_start g "guestmem --size 150M --work 20 --rounds 1" --mem 256M --no-rootfs
+	guest_start g "guestmem --size 150M $on" --mem 256M --no-rootfs
 	guest_managed g && guest_says g 'guestmem: ' && squeeze g 150 || return 1
 	while guest_alive g && [ "$kills" -lt 60 ]; do
 		sleep "0.$((RANDOM % 5))$((RANDOM % 10))"
 		kill -9 "$daemon_pid"
 		wait "$daemon_pid" 2>/dev/null
 		kills=$((kills + 1))
-		"$MEMTIDED_EXE" --pool 1G --socket "$socket" --swap-dir "$work/swap" >>"$work/daemon.log" 2>&1 &
+		"$MEMTIDED_EXE" --config "$work/config" --pool 1G --socket "$socket" --swap-dir "$work/swap" >>"$work/daemon.log" 2>&1 &
 		daemon_pid=$!
 	done
 	say "$kills deaths"
-	if guest_alive g; then
-		wait_until field_is g .state running && guest_check g || return 1
-	fi
-	guest_wait g && [ "$kills" -ge 20 ]
-}
-
-event_seen() {
-	memtide events 2>/dev/null | grep -q "$1"
+	wait_until field_is g .state running && guest_check g && guest_reads_back g
 }
 
 paused() {
@@ -177,7 +170,7 @@ lost_and_paused() {
 	wait_until field_is g .state failed || { guest_show g; return 1; }
 	wait_until event_seen 'page 0x.*wrong checksum' && wait_until event_seen 'paused over QMP' || { guest_show g; return 1; }
 	guest_check g || return 1
-	paused || { say "$(qmp '{"execute":"query-status"}')"; return 1; }
+	wait_until paused || { say "$(qmp '{"execute":"query-status"}')"; return 1; }
 	qmp_close
 }
 

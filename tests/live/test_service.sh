@@ -40,67 +40,94 @@ mkdir -p /run/systemd/system /var/lib/memtide
 mount -t tmpfs tmpfs /etc/systemd/system
 mount -t tmpfs tmpfs /var/lib/memtide
 cp "$1/memtided.service" "$1/lab.target" /etc/systemd/system/
-# Without what a machine has besides: there are no file systems to wait for.
+# Without what a machine has besides: there are no file systems to wait for. And it is started as often as we like.
 mkdir /etc/systemd/system/memtided.service.d
-printf '[Unit]\nDefaultDependencies=no\n' >/etc/systemd/system/memtided.service.d/lab.conf
+printf '[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n' >/etc/systemd/system/memtided.service.d/lab.conf
 exec env -i container=lab PATH="$PATH" "$2" --system --unit=lab.target --log-target=console --show-status=no
 END
 printf '[Unit]\nDescription=lab\nDefaultDependencies=no\nWants=memtided.service\n' >"$work/lab.target"
 sed "s#@SBINDIR@/memtided#$MEMTIDED_EXE#" "$unit" >"$work/memtided.service"
 
+# shellcheck source-path=SCRIPTDIR source=wait.sh
+. "$(dirname "${BASH_SOURCE[0]}")/wait.sh"
+
 # inside COMMAND...: beside the systemd.
 inside() {
-	timeout 120 nsenter --target "$init_pid" --mount --pid --cgroup "$@"
+	nsenter --target "$init_pid" --mount --pid --cgroup "$@"
 }
 
-# wait_until COMMAND...: for two minutes, as guests.sh does.
-wait_until() {
-	local tries=1200
-	while ! "$@" >/dev/null 2>&1; do
-		[ $((tries--)) -gt 0 ] || return 1
-		sleep 0.1
-	done
+# does COMMAND...: inside, again until it succeeds, as tools give up on who is only slow; what it said last is kept.
+does() {
+	wait_until try "$@" && return 0
+	{ echo "$*:"; cat "$work/said"; } >&2
+	return 1
 }
 
-answers() { inside "$MEMTIDE_EXE" host; }
-field_is() { [ "$(inside "$MEMTIDE_EXE" show "$1" --json | jq "$2")" = true ]; }
+try() {
+	inside timeout 120 "$@" >"$work/said" 2>&1
+}
+
+# An audit that finds something has the last word.
+audited() {
+	try "$MEMTIDE_EXE" check v || grep -q 'broken invariants' "$work/said"
+}
+
+field_is() { [ "$(inside timeout 120 "$MEMTIDE_EXE" show "$1" --json 2>/dev/null | jq "$2" 2>/dev/null)" = true ]; }
 why() { sed 's/^/# /' "$work/log"; inside systemctl status memtided | sed 's/^/# /'; }
+
+# The daemon's process, once it answers. Another one shows that it was started anew.
+daemon_is() {
+	daemon=$(inside timeout 120 "$MEMTIDE_EXE" host --json 2>/dev/null | jq .pid 2>/dev/null)
+	[ -n "$daemon" ]
+}
+
+daemon_is_another() {
+	daemon_is && [ "$daemon" != "$1" ]
+}
+
+init_is_there() {
+	init_pid=$(pgrep -P "$boot_pid" | head -n 1)
+	[ -n "$init_pid" ]
+}
 
 started() {
 	unshare "${namespaces[@]}" bash "$work/boot.sh" "$work" "$systemd" >"$work/log" 2>&1 &
 	boot_pid=$!
-	wait_until pgrep -P "$boot_pid" || return 1
-	init_pid=$(pgrep -P "$boot_pid" | head -n 1)
-	wait_until answers || return 1
-	inside systemctl is-active memtided
+	wait_until init_is_there && wait_until daemon_is && does systemctl is-active memtided || return 1
+	# At the first attempt.
+	does systemctl show --property NRestarts memtided && grep -qx 'NRestarts=0' "$work/said"
 }
 
 # A VM at work, squeezed, and its service is restarted, then killed.
 restarted() {
-	inside "$MEMTIDE_TESTVM_EXE" --name v --mem 64M --seconds 3000 --threads 2 --discard-pct 1 --share-group g >"$work/vm" 2>&1 &
-	local vm_pid=$! i
+	local vm_pid old
+	inside "$MEMTIDE_TESTVM_EXE" --name v --mem 64M --seconds 100000 --threads 2 --discard-pct 1 --share-group g >"$work/vm" 2>&1 &
+	vm_pid=$!
 	wait_until field_is v '.state == "running"' || return 1
-	inside "$MEMTIDE_EXE" set v target_max=30M || return 1
+	does "$MEMTIDE_EXE" set v target_max=30M || return 1
 	wait_until field_is v '.swapped > 0 and .zipped > 0' || return 1
-	for i in 1 2; do
-		inside systemctl restart memtided || return 1
-		wait_until field_is v '.state == "running"' || return 1
+	for _ in 1 2; do
+		wait_until daemon_is && old=$daemon && does systemctl restart memtided || return 1
+		wait_until daemon_is_another "$old" && wait_until field_is v '.state == "running"' || return 1
 	done
-	inside systemctl kill --signal KILL memtided
-	wait_until field_is v '.state == "running"' || return 1
-	inside "$MEMTIDE_EXE" check v || return 1
-	inside pkill -TERM -x memtide-testvm
+	wait_until daemon_is && old=$daemon && does systemctl kill --signal KILL memtided || return 1
+	wait_until daemon_is_another "$old" && wait_until field_is v '.state == "running"' || return 1
+	wait_until audited && ! grep 'broken invariants' "$work/said" >&2 || return 1
+	does pkill -TERM -x memtide-testvm
 	wait "$vm_pid" || { sed 's/^/# /' "$work/vm"; return 1; }
 	[ "$(jq -s '.[-1] | .event == "end" and .errors == 0' "$work/vm")" = true ]
 }
 
 # The daemon finds the VM's QMP socket, asks it, and stays alive over all the calls that takes.
 balloon_reached() {
+	local old
 	command -v qemu-system-x86_64 >/dev/null || { echo "# no QEMU here"; return 0; }
-	inside "$MEMTIDE_EXE" run --name q -- qemu-system-x86_64 -display none -m 256M -accel tcg >"$work/qemu" 2>&1 &
-	wait_until field_is q '.balloon == "silent"' || { inside "$MEMTIDE_EXE" events | sed 's/^/# /'; return 1; }
-	inside pkill -x qemu-system-x86
-	wait_until inside systemctl is-active memtided
+	wait_until daemon_is || return 1
+	old=$daemon
+	inside "$MEMTIDE_EXE" run --name q --attach-timeout 600 -- qemu-system-x86_64 -display none -m 256M -accel tcg >"$work/qemu" 2>&1 &
+	wait_until field_is q '.balloon == "silent"' || { inside "$MEMTIDE_EXE" events | sed 's/^/# /' >&2; return 1; }
+	does pkill -x qemu-system-x86
+	does systemctl is-active memtided && wait_until daemon_is && [ "$daemon" = "$old" ]
 }
 
 bad=0
