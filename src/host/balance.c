@@ -84,6 +84,18 @@ static struct mt_sched_host balance_host(const struct mt_server *server)
 				      .waiting = server->balance_waiting};
 }
 
+/* While a file is open for I/O that the kernel does not tell of, only the balloon takes pages: the
+ * least that it makes the VM fit; see balance_fit() in balance_balloon.c. */
+static uint64_t balance_fixed(const struct mt_vmrec *vm)
+{
+	uint64_t memsize = mt_vm_memsize_pages(vm), held = mt_balance_held(vm);
+	uint64_t least = balance_minus(memsize, mt_balloon_most(vm)) + mt_overhead_pages(memsize);
+
+	if (!vm->stats_known || !vm->stats[MT_C_DIRECT_IO])
+		return 0;
+	return MT_MIN(held, least + mt_balance_gap_pages(least));
+}
+
 static struct mt_sched_vm balance_vm(const struct mt_server *server, const struct mt_vmrec *vm)
 {
 	struct mt_policy_vm policy = mt_vm_policy(vm);
@@ -99,6 +111,7 @@ static struct mt_sched_vm balance_vm(const struct mt_server *server, const struc
 						server->sched_config.sample_active_pct_min),
 		.used_pages = mt_balance_used(vm),
 		.held_pages = mt_balance_held(vm),
+		.fixed_pages = balance_fixed(vm),
 		.pressing = vm->pressing || mt_balloon_guest_short(vm),
 		.target_pages = vm->target_pages};
 }

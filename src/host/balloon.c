@@ -491,6 +491,11 @@ bool mt_balloon_works(const struct mt_vmrec *vm)
 	return vm->balloon && vm->balloon->decision.works;
 }
 
+uint64_t mt_balloon_most(const struct mt_vmrec *vm)
+{
+	return vm->balloon ? vm->balloon->decision.most_pages : 0;
+}
+
 bool mt_balloon_guest_short(const struct mt_vmrec *vm)
 {
 	return vm->balloon && vm->balloon->decision.guest_short;

@@ -129,23 +129,28 @@ static struct mt_balloon_decision balloon_unable(struct mt_balloon_state *state,
 	/* nothing more is taken from a guest that can't say how it fares */
 	state->target_pages = MT_MIN(state->target_pages, guest->ballooned_pages);
 	state->measuring = state->slow = false;
-	return (struct mt_balloon_decision){.target_pages = state->target_pages, .why = why};
+	return (struct mt_balloon_decision){.target_pages = state->target_pages,
+					    .most_pages = guest->ballooned_pages,
+					    .why = why};
 }
 
 struct mt_balloon_decision mt_balloon_decide(struct mt_balloon_state *state,
 					     const struct mt_balloon_guest *guest, uint64_t now_ns)
 {
 	struct mt_balloon_decision decision = {.why = MT_BALLOON_NO_NEED};
-	uint64_t goal, moved;
+	uint64_t goal, moved, most = guest->memsize_pages;
+	enum mt_balloon_why bound = MT_BALLOON_NO_NEED;
 
 	if (!guest->present || !guest->deflates_on_oom || !guest->fresh)
 		return balloon_unable(state, guest);
 	goal = balloon_goal(state, guest, now_ns);
 	if (goal)
 		decision.why = MT_BALLOON_FITS;
-	balloon_bound(&goal, mt_balloon_cap(guest->total_pages, guest->max_pct), MT_BALLOON_AT_CAP,
-		      &decision.why);
-	balloon_bound_floor(state, guest, now_ns, &goal, &decision.why);
+	balloon_bound(&most, mt_balloon_cap(guest->total_pages, guest->max_pct), MT_BALLOON_AT_CAP,
+		      &bound);
+	balloon_bound_floor(state, guest, now_ns, &most, &bound);
+	balloon_bound(&goal, most, bound, &decision.why);
+	decision.most_pages = most;
 	moved = goal > state->target_pages ? goal - state->target_pages
 					   : state->target_pages - goal;
 	if (moved >= MT_BALLOON_GRAIN_PAGES || !goal)

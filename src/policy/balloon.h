@@ -95,6 +95,7 @@ struct mt_balloon_decision {
 	bool works;            /* it brings what is needed: nothing has to be paged out meanwhile */
 	bool slow;             /* it does not because it is slower than wanted */
 	bool guest_short;      /* the guest itself is short of memory */
+	uint64_t most_pages;   /* the largest size that the bounds allow now */
 	enum mt_balloon_why why;
 };
 

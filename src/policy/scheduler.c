@@ -100,7 +100,8 @@ static struct mt_ent_vm sched_claims(const struct mt_sched_config *config,
 	uint64_t floor = MT_MIN(vm->reservation_pages, reserved) + vm->overhead_pages;
 	uint64_t want = grown + vm->overhead_pages;
 
-	floor = MT_MIN(MT_MAX(floor, MT_POLICY_START_PAGES), cap);
+	floor = MT_MAX(floor, MT_MAX(vm->fixed_pages, MT_POLICY_START_PAGES));
+	floor = MT_MIN(floor, cap);
 	want = MT_MIN(MT_MAX(want, floor), cap);
 	return (struct mt_ent_vm){
 		.shares = MT_MIN(vm->shares, MT_ENT_SHARES_MAX),
@@ -125,6 +126,8 @@ static enum mt_why sched_why(const struct mt_sched_vm *vm, const struct mt_ent_v
 		return target == claims->want_pages ? MT_WHY_WANT : MT_WHY_SPARE;
 	if (target == claims->want_pages)
 		return MT_WHY_WANT;
+	if (target == claims->floor_pages && target == vm->fixed_pages)
+		return MT_WHY_FIXED;
 	if (target == claims->floor_pages)
 		return vm->reservation_pages ? MT_WHY_RESERVATION : MT_WHY_MINIMUM;
 	return MT_WHY_SHARES; /* decided by price; which way is seen later */
@@ -135,6 +138,8 @@ static uint64_t sched_bound(const struct mt_sched_vm *vm, const struct mt_ent_vm
 {
 	if (why == MT_WHY_LIMIT)
 		return claims->cap_pages;
+	if (why == MT_WHY_FIXED)
+		return vm->fixed_pages;
 	if (why == MT_WHY_RESERVATION)
 		return vm->reservation_pages;
 	return vm->used_pages;

@@ -11,7 +11,7 @@
  *
  * A VM's claims, in guest pages plus overhead:
  *   floor   the used part of its reservation and room to grow in it (all of it when it is
- *           pressing); what it needs to run at all
+ *           pressing); what it needs to run at all; what is fixed in memory
  *   want    what it uses (in memory, compressed or swapped) and room to grow
  *   cap     its limit; its configured size
  * The room to grow is growth_pct of what it uses. When it is *pressing* (it had to give up pages of
@@ -60,6 +60,7 @@ enum mt_why {
 	MT_WHY_SHORT,       /* not even all floors fit */
 	MT_WHY_LIMIT,       /* it may not have more */
 	MT_WHY_ALL,         /* it can't use more: configured size and overhead */
+	MT_WHY_FIXED,       /* its pages can't leave their places */
 	MT_WHY_RESERVATION, /* it must not have less */
 	MT_WHY_MINIMUM,     /* it needs this to run */
 	MT_WHY_WANT,        /* it doesn't use more */
@@ -73,7 +74,7 @@ struct mt_sched_reason {
 	enum mt_why why;
 	uint64_t before_pages; /* 0: the first target */
 	uint64_t after_pages;
-	uint64_t bound_pages;  /* limit, reservation, or what it uses */
+	uint64_t bound_pages;  /* limit, reservation, what is fixed, or what it uses */
 	unsigned int idle_pct; /* of the memory it had as target before */
 	double idle_cost;      /* what its idle pages are charged on average, in active pages */
 	double rho;            /* shares per charged page before */
@@ -92,6 +93,7 @@ struct mt_sched_vm {
 	uint64_t active_pages; /* estimate of guest pages in use */
 	uint64_t used_pages;   /* guest pages with contents, wherever they are */
 	uint64_t held_pages;   /* machine memory in all */
+	uint64_t fixed_pages;  /* the part of it that neither monitor nor balloon can take now */
 	bool pressing;
 
 	/* in and out */

@@ -46,6 +46,9 @@ MT_TEST("a guest that fits is left alone")
 
 	guest.used_pages = MIB_PAGES(299);
 	MT_CHECK_EQ(decide_once(&guest).target_pages, 0);
+	/* what could be taken from it is known all the same */
+	MT_CHECK_EQ(decide_once(&guest).most_pages,
+		    MIB_PAGES(280) - mt_balloon_floor(guest.total_pages));
 }
 
 MT_TEST("a balloon never takes more than its part of the guest's own total")
@@ -58,6 +61,7 @@ MT_TEST("a balloon never takes more than its part of the guest's own total")
 	decision = decide_once(&guest);
 	MT_CHECK_EQ(decision.target_pages, MIB_PAGES(490) * 65 / 100);
 	MT_CHECK_EQ(decision.why, MT_BALLOON_AT_CAP);
+	MT_CHECK_EQ(decision.most_pages, decision.target_pages);
 	guest.max_pct = 0;
 	MT_CHECK_EQ(decide_once(&guest).target_pages, 0);
 }

@@ -146,6 +146,33 @@ MT_TEST("a reservation that is not used yet serves others, and is there when it 
 	MT_CHECK_EQ(rig.vms[0].reason.why, MT_WHY_RESERVATION);
 }
 
+MT_TEST("what is fixed in memory stays its VM's, idle or not, and the others share the rest")
+{
+	struct rig rig;
+	char text[MT_SCHED_TEXT_MAX];
+
+	rig_init(&rig, 1024);
+	rig_vm(&rig, 800, 20)->held_pages = MIB_PAGES(600);
+	rig_vm(&rig, 800, 800)->held_pages = MIB_PAGES(400);
+	decide(&rig, 0);
+	MT_CHECK(rig.vms[0].target_pages < MIB_PAGES(400));
+	rig.vms[0].fixed_pages = MIB_PAGES(600);
+	decide(&rig, 15);
+	MT_CHECK_EQ(rig.vms[0].target_pages, MIB_PAGES(600));
+	MT_CHECK_EQ(rig.vms[0].reason.why, MT_WHY_FIXED);
+	MT_CHECK_STR(mt_sched_why_text(&rig.vms[0].reason, text),
+		     "600M can't leave memory, as a file is open for direct I/O");
+	MT_CHECK(rig.vms[1].target_pages < MIB_PAGES(400));
+	/* a limit holds all the same: its balloon may find more later */
+	rig.vms[0].limit_pages = MIB_PAGES(500);
+	decide(&rig, 30);
+	MT_CHECK_EQ(rig.vms[0].target_pages, MIB_PAGES(500));
+	rig.vms[0].limit_pages = MT_POLICY_NO_LIMIT;
+	rig.vms[0].fixed_pages = 0;
+	decide(&rig, 45);
+	MT_CHECK(rig.vms[0].target_pages < MIB_PAGES(400));
+}
+
 MT_TEST("a VM that suddenly needs a quarter of the pool has it as target after one decision")
 {
 	struct rig rig;
