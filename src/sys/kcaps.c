@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 
 #define KCAPS_FLAGS        (O_CLOEXEC | O_NONBLOCK)
-#define KCAPS_WAIT_MS      2000
+#define KCAPS_WAIT_MS      10000 /* only a kernel without the feature takes so long, or a slow host */
 #define KCAPS_NO_MOVE_HINT "the kernel has no UFFDIO_MOVE; it came with Linux 6.8"
 
 /* Two pages of our own, registered with one userfaultfd: where a page is and where it may go. */

@@ -19,7 +19,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FRAMES_WAIT_MS 2000
+#define FRAMES_WAIT_MS 10000 /* only what never comes takes so long */
 #define FRAMES_BEFORE  0x5a
 #define FRAMES_AFTER   0xa5
 
