@@ -148,21 +148,31 @@ static void test_names(void)
 	report(ok, "every verdict has a name of its own");
 }
 
+/* Microseconds of processor time for each of 1000 verifications. */
+static double verify_us(const void *page, bool *ok)
+{
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+	for (int i = 0; i < 1000; i++)
+		*ok &= cp_verify(page, SEED, 7, 5, CP_NOISE) == CP_OK;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+	return ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec)) /
+	       1e6;
+}
+
+/* The fastest of many rounds: the machine may have other things to do in some of them. */
 static void test_speed(void)
 {
 	unsigned char page[CP_PAGE_SIZE];
-	struct timespec from, to;
+	double us = 1e9, now;
 	bool ok = true;
-	double us;
-	int i;
 
 	cp_fill(page, SEED, 7, 5, CP_NOISE);
-	clock_gettime(CLOCK_MONOTONIC, &from);
-	for (i = 0; i < 20000; i++)
-		ok &= cp_verify(page, SEED, 7, 5, CP_NOISE) == CP_OK;
-	clock_gettime(CLOCK_MONOTONIC, &to);
-	us = ((double)(to.tv_sec - from.tv_sec) * 1e6 + (double)(to.tv_nsec - from.tv_nsec) / 1e3) /
-	     20000;
+	for (int i = 0; i < 20; i++) {
+		now = verify_us(page, &ok);
+		us = now < us ? now : us;
+	}
 	printf("# verifying a noise page took %.2f us\n", us);
 	report(ok && us < 50, "verifying a page takes less than 50 us");
 }

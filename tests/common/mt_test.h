@@ -17,6 +17,7 @@
 #ifndef MT_TESTS_MT_TEST_H
 #define MT_TESTS_MT_TEST_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,45 @@ static unsigned int mt_test_count;
 		fflush(stdout);           \
 		_exit(MT_TEST_SKIP_EXIT); \
 	} while (0)
+
+/* How long something is waited for, and how often it is looked at: soon at first. */
+struct mt_wait {
+	double end_s;
+	unsigned int pause_us;
+};
+
+/* Seconds by a clock that nobody sets. */
+static inline double mt_now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+/* Pauses before the next look. Return: false when there is to be none. */
+static inline bool mt_wait_again(struct mt_wait *wait)
+{
+	if (mt_now_s() > wait->end_s)
+		return false;
+	usleep(wait->pause_us);
+	wait->pause_us = wait->pause_us < 25000 ? wait->pause_us * 2 : 50000;
+	return true;
+}
+
+/*
+ * Wait until an expression is true. Value: false when it never is for @seconds, on which nothing
+ * depends but how soon a test that fails does so: let it be far more than a slow machine needs.
+ */
+#define MT_WAIT(seconds, condition)                                           \
+	({                                                                    \
+		struct mt_wait mt_wait_ = {mt_now_s() + (seconds), 3000};     \
+		bool mt_true_;                                                \
+                                                                              \
+		while (!(mt_true_ = (condition)) && mt_wait_again(&mt_wait_)) \
+			;                                                     \
+		mt_true_;                                                     \
+	})
 
 /* Runs one test in a child. Return: 0 passed, 1 failed, MT_TEST_SKIP_EXIT skipped. */
 static inline int mt_test_run(const struct mt_test_case *test)

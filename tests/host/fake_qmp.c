@@ -352,6 +352,17 @@ static void fake_guest(struct fake_qmp *fake)
 					      : fake->wanted_bytes - fake->actual_bytes;
 }
 
+void fake_qmp_turn_away(struct fake_qmp *fake)
+{
+	/* first of all nobody comes any more, then those who are waiting go */
+	unlink(fake->path);
+	fake->fault = FAKE_NONE;
+	fake_hang_up(fake);
+	while (fake_accept(fake))
+		fake_hang_up(fake);
+	fake_qmp_stop(fake);
+}
+
 bool fake_qmp_turn(struct fake_qmp *fake)
 {
 	bool busy = false;

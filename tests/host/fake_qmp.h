@@ -70,6 +70,8 @@ struct fake_qmp {
 void fake_qmp_start(struct fake_qmp *fake, const char *path, uint64_t seed);
 /** fake_qmp_stop() - nobody listens any more */
 void fake_qmp_stop(struct fake_qmp *fake);
+/** fake_qmp_turn_away() - nobody listens any more; who has connected is hung up on, and counted */
+void fake_qmp_turn_away(struct fake_qmp *fake);
 /** fake_qmp_turn() - accept, read, answer; never waits. Return: was there anything to do? */
 bool fake_qmp_turn(struct fake_qmp *fake);
 /** fake_qmp_say() - send an object (consumed) unasked */

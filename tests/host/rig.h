@@ -8,6 +8,7 @@
 #ifndef MT_TESTS_HOST_RIG_H
 #define MT_TESTS_HOST_RIG_H
 
+#include "common/mt_test.h"
 #include "wire/wire.h"
 
 #include <json-c/json.h>
@@ -20,15 +21,18 @@
 #define RIG_PATIENCE_MS 60000
 
 /* Wait until an expression is true. Value: false when it never is. */
-#define RIG_WAIT(condition)                                                                  \
-	({                                                                                   \
-		bool rig_true_;                                                              \
-                                                                                             \
-		for (unsigned int rig_ms_ = 0;                                               \
-		     !(rig_true_ = (condition)) && rig_ms_ < RIG_PATIENCE_MS; rig_ms_ += 10) \
-			usleep(10000);                                                       \
-		rig_true_;                                                                   \
-	})
+#define RIG_WAIT(condition) MT_WAIT(RIG_PATIENCE_MS / 1000, condition)
+
+/*
+ * Take messages until the condition holds when no more come, which it must: one that goes past it
+ * and stays there is wrong.
+ */
+#define PEER_UNTIL(peer, condition)                                            \
+	do {                                                                   \
+		if (!RIG_WAIT((peer_drain(peer, PEER_QUIET_MS), (condition)))) \
+			MT_FAIL("does not come true: %s", #condition);         \
+	} while (0)
+#define PEER_QUIET_MS 50
 
 /* Does @turn, of 2 ms at least, until the condition holds, which it must. */
 #define RIG_UNTIL(turn, condition)                                     \
@@ -73,8 +77,9 @@ struct peer {
 
 /** rig_make() - fresh directories; skips the test where no daemon can run */
 void rig_make(struct rig *rig);
-/** rig_start() - start the daemon and wait until it is ready; @config: lines for its file, or NULL
- */
+/** rig_start() - start the daemon and wait until it is ready; @config: lines for its file, or NULL.
+ * It waits for monitors and QMP much longer than usual, unless @config says otherwise: the test is
+ * both, and may be slow. */
 void rig_start(struct rig *rig, const char *pool, const char *config);
 /** rig_stop() - SIGTERM; it must end well and leave no socket */
 void rig_stop(struct rig *rig);
@@ -84,13 +89,26 @@ void rig_kill(struct rig *rig);
  * @text. */
 int rig_run(const char *const *args, char *text, size_t room);
 
+/* Fields of a VM in the state file, counted from its name. */
+enum rig_state {
+	RIG_STATE_GRANT = 3,
+	RIG_STATE_LIMIT = 6,
+	RIG_STATE_TARGET_MAX = 7,
+	RIG_STATE_ZIP_MAX_PCT = 10,
+};
+
+/** rig_state_frames() - how many shared frames the state file speaks of */
+uint64_t rig_state_frames(const struct rig *rig);
+/** rig_state_says() - is @value what the state file says of @vm? */
+bool rig_state_says(const struct rig *rig, const char *vm, enum rig_state field, uint64_t value);
+
 void peer_connect(const struct rig *rig, struct peer *peer);
 void peer_close(struct peer *peer);
 void peer_send(struct peer *peer, union mt_wire_msg *msg);
 /** peer_next() - take one message into the books. False: none came in time, or the daemon hung up.
  */
 bool peer_next(struct peer *peer, union mt_wire_msg *msg, int timeout_ms);
-/** peer_drain() - take messages until none comes for @quiet_ms */
+/** peer_drain() - take messages until none comes for @quiet_ms; no proof that none is to come */
 void peer_drain(struct peer *peer, int quiet_ms);
 /** peer_hello_msg() - send @hello (its name may be set already) and wait. Return: 0 or the code of
  * the refusal. */
@@ -110,6 +128,9 @@ uint32_t peer_region_send(struct peer *peer, uint64_t bytes);
 int peer_region_wait(struct peer *peer, uint32_t serial, int timeout_ms);
 /** peer_region() - both */
 int peer_region(struct peer *peer, uint64_t bytes);
+/** peer_granted() - take messages until it has been granted all of its target, and no more. Return:
+ * the grant. */
+uint64_t peer_granted(struct peer *peer);
 void peer_return(struct peer *peer, uint64_t pages);
 /** peer_obey() - return what is above the target. Return: pages returned. */
 uint64_t peer_obey(struct peer *peer);

@@ -25,8 +25,7 @@ void share_join_with(struct peer *peer, union mt_wire_msg *hello)
 {
 	MT_CHECK_EQ(peer_hello_msg(peer, hello), 0);
 	MT_CHECK_EQ(peer_region(peer, 64 * MIB), 0);
-	peer_drain(peer, 50);
-	MT_CHECK_EQ(peer->share_start, MT_SHARE_START_FRESH);
+	PEER_UNTIL(peer, peer->share_start == MT_SHARE_START_FRESH);
 	MT_CHECK(peer->frames_fd >= 0);
 }
 
@@ -172,4 +171,10 @@ uint64_t share_blocks(const struct peer *peer)
 
 	MT_CHECK(!fstat(peer->frames_fd, &st));
 	return (uint64_t)st.st_blocks * 512 / MT_PAGE_SIZE;
+}
+
+/* Waits until there is memory behind so many. */
+bool share_blocks_become(const struct peer *peer, uint64_t count)
+{
+	return RIG_WAIT(share_blocks(peer) == count);
 }

@@ -42,5 +42,7 @@ uint64_t share_frames(int ctl);
 bool share_frames_become(int ctl, uint64_t count);
 /** share_blocks() - pages of memory behind the frames */
 uint64_t share_blocks(const struct peer *peer);
+/** share_blocks_become() - wait until there are so many. False when there never are */
+bool share_blocks_become(const struct peer *peer, uint64_t count);
 
 #endif

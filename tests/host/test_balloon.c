@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_balloon.c - the daemon's side of ballooning, with QEMU's QMP and the monitor played */
-#include "host/fake_qmp.h"
-#include "host/rig.h"
+#include "host/balloon_stage.h"
 
 #include "common/mt_test.h"
 
@@ -9,150 +8,19 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define SHOW "{\"cmd\":\"show\",\"vm\":\"web\"}"
-#define FAST "qmp_retry_ms = 2\nqmp_timeout_ms = 400\nballoon_poll_ms = 50\n"
-
-/*
- * A VM of 512 MiB on a stage: its monitor, its QMP and its guest are played. The guest uses 400 MiB
- * and can do without 300 of them; its pages go into the balloon first when they are free.
- */
-struct stage {
-	struct rig rig;
-	struct peer peer;
-	struct fake_qmp fake;
-	int ctl;
-	uint64_t used_mib;
-	uint64_t usable_mib; /* with an empty balloon */
-	bool silent;         /* the guest does not report */
-	unsigned int turns;
-};
-
-#define STAGE_MIB 512U
-
-static void stage_start(struct stage *stage, const char *pool, const char *config)
-{
-	char line[300];
-	struct json_object *answer;
-	union mt_wire_msg hello;
-
-	memset(stage, 0, sizeof(*stage));
-	rig_make(&stage->rig);
-	rig_start(&stage->rig, pool, config);
-	stage->ctl = ctl_open(&stage->rig);
-	snprintf(line, sizeof(line), "%s/qmp", stage->rig.dir);
-	fake_qmp_start(&stage->fake, line, 7);
-	stage->fake.last_update_s = 1700000000;
-	stage->used_mib = 400;
-	stage->usable_mib = 300;
-	snprintf(line, sizeof(line), "{\"cmd\":\"vm_create\",\"name\":\"web\",\"qmp\":\"%s/qmp\"}",
-		 stage->rig.dir);
-	answer = ctl_ask(stage->ctl, line);
-	mt_wire_init(&hello, MT_WIRE_HELLO, 1);
-	snprintf(hello.hello.token, sizeof(hello.hello.token), "%s",
-		 json_object_get_string(json_object_object_get(answer, "token")));
-	json_object_put(answer);
-	snprintf(hello.hello.name, sizeof(hello.hello.name), "web");
-	peer_connect(&stage->rig, &stage->peer);
-	MT_CHECK_EQ(peer_hello_msg(&stage->peer, &hello), 0);
-	MT_CHECK_EQ(peer_region(&stage->peer, STAGE_MIB * MIB), 0);
-}
-
-static uint64_t stage_ballooned_mib(const struct stage *stage)
-{
-	return STAGE_MIB - stage->fake.actual_bytes / MIB;
-}
-
-/* What the monitor reports: contents beyond its target are compressed to nothing. */
-static void stage_stats(struct stage *stage)
-{
-	uint64_t ballooned = MIB_PAGES(stage_ballooned_mib(stage));
-	uint64_t used = MIB_PAGES(stage->used_mib), held;
-	union mt_wire_msg msg;
-	uint64_t *value = msg.stats.value;
-
-	mt_wire_init(&msg, MT_WIRE_STATS, 0);
-	used = MT_MIN(used, MIB_PAGES(STAGE_MIB) - ballooned);
-	held = MT_MIN(used, MT_MIN(stage->peer.grant, stage->peer.target));
-	msg.stats.count = MT_COUNTER_MAX;
-	value[MT_C_MEMSIZE] = MIB_PAGES(STAGE_MIB);
-	value[MT_C_RESIDENT] = value[MT_C_HELD] = held;
-	value[MT_C_ZIPPED] = used - held;
-	value[MT_C_RELEASED] = ballooned;
-	value[MT_C_UNTOUCHED] = MIB_PAGES(STAGE_MIB) - ballooned - used;
-	peer_send(&stage->peer, &msg);
-	if (stage->peer.grant > MT_MAX(stage->peer.target, held))
-		peer_return(&stage->peer, stage->peer.grant - MT_MAX(stage->peer.target, held));
-}
-
-static void stage_turn(struct stage *stage)
-{
-	uint64_t ballooned = stage_ballooned_mib(stage);
-
-	fake_qmp_turn(&stage->fake);
-	peer_drain(&stage->peer, 0);
-	if (stage->turns++ % 10 == 0) {
-		stage->fake.available_bytes =
-			(stage->usable_mib > ballooned ? stage->usable_mib - ballooned : 0) * MIB;
-		if (!stage->silent)
-			stage->fake.last_update_s++;
-		stage_stats(stage);
-	}
-	usleep(2000);
-}
-
-#define STAGE_UNTIL(stage, condition) RIG_UNTIL(stage_turn(stage), condition)
-
-static void stage_for(struct stage *stage, unsigned int turns)
-{
-	while (turns--)
-		stage_turn(stage);
-}
-
-static uint64_t stage_number(struct stage *stage, const char *key)
-{
-	return ctl_number(stage->ctl, SHOW, "vm", key);
-}
-
-static bool stage_word_is(struct stage *stage, const char *key, const char *word)
-{
-	return !strcmp(ctl_string(stage->ctl, SHOW, "vm", key), word);
-}
-
-/* A number of the guest's own; UINT64_MAX: not told. */
-static uint64_t stage_guest(struct stage *stage, const char *key)
-{
-	struct json_object *answer = ctl_ask(stage->ctl, SHOW), *vm, *guest, *value = NULL;
-	uint64_t number = UINT64_MAX;
-
-	vm = json_object_object_get(answer, "vm");
-	guest = json_object_object_get(vm, "guest");
-	if (guest && json_object_object_get_ex(guest, key, &value))
-		number = json_object_get_uint64(value);
-	json_object_put(answer);
-	return number;
-}
-
-static void stage_set(struct stage *stage, const char *settings)
-{
-	char line[200];
-
-	snprintf(line, sizeof(line), "{\"cmd\":\"set\",\"vm\":\"web\",\"settings\":{%s}}",
-		 settings);
-	MT_CHECK_STR(ctl_code(stage->ctl, line), "");
-}
-
 MT_TEST("a guest's numbers are shown under libvirt's names, and old ones are not")
 {
 	struct stage stage;
 
 	stage_start(&stage, "1G", FAST);
 	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
-	MT_CHECK_EQ(stage_guest(&stage, "actual"), STAGE_MIB * 1024);
-	MT_CHECK_EQ(stage_guest(&stage, "available"), 490 * 1024);
-	MT_CHECK_EQ(stage_guest(&stage, "usable"), 300 * 1024);
-	MT_CHECK_EQ(stage_guest(&stage, "major_fault"), 7);
+	/* a guest that stands still for some seconds is silent, and then working again */
+	STAGE_UNTIL(&stage, stage_guest(&stage, "actual") == STAGE_MIB * 1024);
+	STAGE_UNTIL(&stage, stage_guest(&stage, "available") == 490 * 1024);
+	STAGE_UNTIL(&stage, stage_guest(&stage, "usable") == 300 * 1024);
+	STAGE_UNTIL(&stage, stage_guest(&stage, "major_fault") == 7);
 	MT_CHECK(stage_guest(&stage, "last_update") >= 1700000000);
-	MT_CHECK_EQ(stage_guest(&stage, "stale"), 0);
+	STAGE_UNTIL(&stage, stage_guest(&stage, "stale") == 0);
 	/* what the guest does not tell is left out */
 	MT_CHECK_EQ(stage_guest(&stage, "hugetlb_pgalloc"), UINT64_MAX);
 	MT_CHECK_EQ(stage_number(&stage, "vmmemctl"), 0);
@@ -189,6 +57,53 @@ MT_TEST("a limit is met by the balloon, down to the guest's floor, and given bac
 	rig_stop(&stage.rig);
 }
 
+/* A second VM, which fills as much memory as it may have. */
+static void other_turn(struct stage *stage, struct peer *other)
+{
+	union mt_wire_msg msg;
+	uint64_t *value = msg.stats.value, held;
+
+	stage_turn(stage);
+	if (stage->turns % 10)
+		return;
+	peer_drain(other, 0);
+	mt_wire_init(&msg, MT_WIRE_STATS, 0);
+	held = MT_MIN(MIB_PAGES(STAGE_MIB), MT_MIN(other->grant, other->target));
+	msg.stats.count = MT_COUNTER_MAX;
+	value[MT_C_MEMSIZE] = MIB_PAGES(STAGE_MIB);
+	value[MT_C_RESIDENT] = value[MT_C_HELD] = held;
+	value[MT_C_ZIPPED] = MIB_PAGES(STAGE_MIB) - held;
+	peer_send(other, &msg);
+	if (other->grant > MT_MAX(other->target, held))
+		peer_return(other, other->grant - MT_MAX(other->target, held));
+}
+
+MT_TEST("a VM whose pages may not leave memory keeps what its balloon can't take; the other gives")
+{
+	struct stage stage;
+	struct peer other;
+
+	stage_start(&stage, "700M", FAST "Mem.BalancePeriod = 1\n");
+	stage.usable_mib = 140;
+	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
+	STAGE_UNTIL(&stage, stage.peer.grant >= MIB_PAGES(400));
+	stage.direct_io = true;
+	stage_for(&stage, 50);
+	peer_join(&stage.rig, &other, "other");
+	MT_CHECK_EQ(peer_region(&other, STAGE_MIB * MIB), 0);
+	/* the guest can do without 140 MiB less its floor, so 404 MiB are where it is at its end */
+	RIG_UNTIL(other_turn(&stage, &other), stage_ballooned_mib(&stage) >= 100);
+	RIG_UNTIL(other_turn(&stage, &other),
+		  ctl_event_there(stage.ctl, "web", "can't leave memory"));
+	for (unsigned int turn = 0; turn < 2000; turn++) {
+		other_turn(&stage, &other);
+		MT_CHECK(stage.peer.target >= MIB_PAGES(400));
+	}
+	stage.direct_io = false;
+	RIG_UNTIL(other_turn(&stage, &other), stage.peer.target < MIB_PAGES(380));
+	rig_stop(&stage.rig);
+}
+
 MT_TEST("a guest that runs short gets its memory back at once though the host wants it")
 {
 	struct stage stage;
@@ -204,21 +119,50 @@ MT_TEST("a guest that runs short gets its memory back at once though the host wa
 	rig_stop(&stage.rig);
 }
 
+/* Is the balloon where it is steered to, at 212 MiB or more, and does the daemon know? */
+static bool stage_steady(struct stage *stage)
+{
+	uint64_t kib = stage_number(stage, "vmmemctl");
+
+	return kib >= 212 * 1024 && kib == stage_number(stage, "vmmemctltarget") &&
+	       stage->fake.actual_bytes == stage->fake.wanted_bytes &&
+	       kib == (STAGE_MIB * MIB - stage->fake.actual_bytes) / 1024;
+}
+
+/* The guest swaps. Return: false when that took so long that it may be left alone no longer: it is
+ * for 30 s. */
+static bool swaps_and_is_left_alone(struct stage *stage)
+{
+	double began;
+	uint64_t before, after;
+
+	STAGE_UNTIL(stage, stage_steady(stage));
+	before = stage_ballooned_mib(stage);
+	began = mt_now_s();
+	stage->fake.swap_in_bytes += 10 * MIB;
+	RIG_UNTIL(stage_turn(stage),
+		  stage_ballooned_mib(stage) < before || mt_now_s() - began > 25);
+	stage_for(stage, 300);
+	after = stage_ballooned_mib(stage);
+	if (mt_now_s() - began > 25)
+		return false;
+	MT_CHECK(after + before / 8 <= before + 1);
+	MT_CHECK(after + before / 8 + 2 >= before);
+	return true;
+}
+
 MT_TEST("a guest that swaps is let go a little and left alone")
 {
 	struct stage stage;
-	uint64_t before;
+	unsigned int tries = 4;
+	bool done = false;
 
 	stage_start(&stage, "1G", FAST);
 	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
 	stage_set(&stage, "\"target_max\":\"300M\"");
-	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
-	before = stage_ballooned_mib(&stage);
-	stage.fake.swap_in_bytes += 10 * MIB;
-	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) < before);
-	stage_for(&stage, 300);
-	MT_CHECK(stage_ballooned_mib(&stage) + before / 8 <= before + 1);
-	MT_CHECK(stage_ballooned_mib(&stage) + before / 8 + 2 >= before);
+	while (!done && tries--)
+		done = swaps_and_is_left_alone(&stage);
+	MT_CHECK(done);
 	rig_stop(&stage.rig);
 }
 
@@ -231,6 +175,9 @@ MT_TEST("a guest that restarts is let go, and driven again when its driver repor
 	stage_set(&stage, "\"target_max\":\"300M\"");
 	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
 	stage.silent = true;
+	/* a report that is not read yet would be taken for one of the new guest */
+	STAGE_UNTIL(&stage,
+		    stage_guest(&stage, "last_update") == (uint64_t)stage.fake.last_update_s);
 	fake_qmp_say(&stage.fake, json_tokener_parse("{\"event\":\"RESET\",\"data\":{}}"));
 	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) == 0);
 	MT_CHECK(ctl_event_seen(stage.ctl, "web", "the guest starts anew"));
@@ -360,27 +307,52 @@ static void stage_press(struct peer *other)
 	peer_send(other, &msg);
 }
 
+/*
+ * "new" is given 200 MiB. Return: the most of "web" that was paged out meanwhile, in KiB.
+ * @ret_pause_s: the longest that the guest stood still, as this process or the daemon had to wait.
+ */
+static uint64_t stage_give_way(struct stage *stage, struct peer *other, double *ret_pause_s)
+{
+	double before = mt_now_s(), now;
+	uint64_t zipped = 0;
+
+	*ret_pause_s = 0;
+	for (unsigned int i = 0; i < 30000 && other->grant < MIB_PAGES(200); i++) {
+		stage_press(other);
+		stage_turn(stage);
+		zipped = MT_MAX(zipped, stage_number(stage, "zipped"));
+		now = mt_now_s();
+		*ret_pause_s = MT_MAX(*ret_pause_s, now - before);
+		before = now;
+	}
+	MT_CHECK(other->grant >= MIB_PAGES(200));
+	return zipped;
+}
+
+/* A balloon that does stand still for half a second is rightly found slow. */
 MT_TEST("who must give memory up for others is asked by its balloon, and not paged while that "
 	"works")
 {
+	unsigned int tries = 20;
 	struct stage stage;
 	struct peer other;
-	uint64_t zipped = 0;
+	uint64_t zipped;
+	double pause_s;
 
-	stage_contended(&stage, &other);
-	/* 64 MiB a turn would be over before anybody looks */
-	stage.fake.step_bytes = MIB;
-	for (unsigned int i = 0; i < 10000 && other.grant < MIB_PAGES(200); i++) {
-		stage_press(&other);
-		stage_turn(&stage);
-		zipped = MT_MAX(zipped, stage_number(&stage, "zipped"));
-	}
+	do {
+		stage_contended(&stage, &other);
+		/* 64 MiB a turn would be over before anybody looks */
+		stage.fake.step_bytes = MIB;
+		zipped = stage_give_way(&stage, &other, &pause_s);
+		rig_stop(&stage.rig);
+		peer_close(&other);
+		peer_close(&stage.peer);
+		/* statistics are a little behind targets */
+	} while (zipped > 24 * 1024 && pause_s > 0.2 && --tries);
 	MT_CHECK(stage_ballooned_mib(&stage) >= 50);
-	MT_CHECK(other.grant >= MIB_PAGES(200));
-	/* statistics are a little behind targets */
 	if (zipped > 24 * 1024)
-		MT_FAIL("%llu KiB were paged out", (unsigned long long)zipped);
-	rig_stop(&stage.rig);
+		MT_FAIL("%llu KiB were paged out; the guest stood still for %.3f s",
+			(unsigned long long)zipped, pause_s);
 }
 
 MT_TEST("when the balloon does not move, pages go out within seconds, and the reason is told")
@@ -390,13 +362,10 @@ MT_TEST("when the balloon does not move, pages go out within seconds, and the re
 
 	stage_contended(&stage, &other);
 	stage.fake.step_bytes = 0;
-	for (unsigned int i = 0; i < 10000 && other.grant < MIB_PAGES(200); i++) {
-		stage_press(&other);
-		stage_turn(&stage);
-	}
-	MT_CHECK(other.grant >= MIB_PAGES(200));
+	RIG_UNTIL((stage_press(&other), stage_turn(&stage)), other.grant >= MIB_PAGES(200));
 	MT_CHECK_EQ(stage_ballooned_mib(&stage), 0);
-	MT_CHECK(ctl_event_seen(stage.ctl, "web", "balloon: slower than wanted"));
+	RIG_UNTIL((stage_press(&other), stage_turn(&stage)),
+		  ctl_event_there(stage.ctl, "web", "balloon: slower than wanted"));
 	rig_stop(&stage.rig);
 }
 
@@ -440,10 +409,10 @@ MT_TEST("a daemon killed and restarted finds the balloon as it is and goes on")
 	stage_start(&stage, "1G", FAST);
 	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
 	stage_set(&stage, "\"target_max\":\"300M\"");
-	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
+	STAGE_UNTIL(&stage, stage_steady(&stage));
 	before = stage_ballooned_mib(&stage);
 	/* the state file is written within a second */
-	stage_for(&stage, 700);
+	STAGE_UNTIL(&stage, rig_state_says(&stage.rig, "web", RIG_STATE_TARGET_MAX, 300 * MIB));
 	close(stage.ctl);
 	rig_kill(&stage.rig);
 	rig_start(&stage.rig, "1G", FAST);
@@ -501,7 +470,9 @@ MT_TEST("a thousand QMP faults are one event each, and the daemon answers all th
 	}
 	stage.fake.fault = FAKE_NONE;
 	STAGE_UNTIL(&stage, stage_word_is(&stage, "balloon", "working"));
-	MT_CHECK_EQ(count_events(stage.ctl, "QMP: "), stage.fake.ended);
+	/* nor is one of those left out that are the fault of a slow machine */
+	fake_qmp_turn_away(&stage.fake);
+	MT_CHECK(RIG_WAIT(count_events(stage.ctl, "QMP: ") == stage.fake.ended));
 	rig_stop(&stage.rig);
 }
 

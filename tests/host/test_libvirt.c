@@ -149,14 +149,14 @@ MT_TEST("a balloon is known by the domain's XML, and not by what people write in
 	MT_CHECK(!lv_domain_has_balloon("") && !lv_domain_has_balloon("\n    <memballoon "));
 }
 
-/* The next line that comes, for ten seconds. */
+/* The next line that comes. */
 static struct json_object *next_line(int fd)
 {
 	struct pollfd wait = {.fd = fd, .events = POLLIN};
 	char text[4096];
 	size_t used = 0;
 
-	while (used < sizeof(text) - 1 && poll(&wait, 1, 10000) > 0 &&
+	while (used < sizeof(text) - 1 && poll(&wait, 1, 60000) > 0 &&
 	       read(fd, text + used, 1) == 1)
 		if (text[used++] == '\n')
 			break;

@@ -5,7 +5,7 @@
 
 #include "common/mt_test.h"
 
-#define FAST "qmp_retry_ms = 2\nqmp_timeout_ms = 300\nballoon_poll_ms = 50\n"
+#define FAST "qmp_retry_ms = 2\nballoon_poll_ms = 50\n"
 
 struct stage {
 	struct rig rig;
@@ -17,7 +17,7 @@ struct stage {
 };
 
 /* @qmp: has it a QMP socket? The server there is fake_qmp_start()ed by the test. */
-static void stage_start(struct stage *stage, bool qmp)
+static void stage_start(struct stage *stage, bool qmp, const char *config)
 {
 	char line[300], path[100] = "";
 	struct json_object *answer;
@@ -25,7 +25,7 @@ static void stage_start(struct stage *stage, bool qmp)
 
 	memset(stage, 0, sizeof(*stage));
 	rig_make(&stage->rig);
-	rig_start(&stage->rig, "1G", FAST);
+	rig_start(&stage->rig, "1G", config);
 	stage->ctl = ctl_open(&stage->rig);
 	if (qmp)
 		snprintf(path, sizeof(path), ",\"qmp\":\"%s/qmp\"", stage->rig.dir);
@@ -78,7 +78,7 @@ MT_TEST("a VM that lost a page is stopped once, and once more when it loses anot
 {
 	struct stage stage;
 
-	stage_start(&stage, true);
+	stage_start(&stage, true, FAST);
 	stage_serve(&stage);
 	STAGE_UNTIL(&stage, stage.fake.interval_s);
 	MT_CHECK_EQ(stage.fake.stops, 0);
@@ -86,7 +86,7 @@ MT_TEST("a VM that lost a page is stopped once, and once more when it loses anot
 	STAGE_UNTIL(&stage, stage.fake.stops == 1);
 	stage_for(&stage, 100);
 	MT_CHECK_EQ(stage.fake.stops, 1);
-	MT_CHECK(ctl_event_seen(stage.ctl, "web", "paused over QMP"));
+	STAGE_UNTIL(&stage, ctl_event_there(stage.ctl, "web", "paused over QMP"));
 	stage.lost = 3;
 	STAGE_UNTIL(&stage, stage.fake.stops == 2);
 	rig_stop(&stage.rig);
@@ -96,14 +96,13 @@ MT_TEST("a VM whose QMP can't be reached when it loses a page is stopped when it
 {
 	struct stage stage;
 
-	stage_start(&stage, true);
+	stage_start(&stage, true, FAST);
 	stage.lost = 1;
 	stage_for(&stage, 50);
 	MT_CHECK(!ctl_event_there(stage.ctl, "web", "paused over QMP"));
 	stage_serve(&stage);
 	STAGE_UNTIL(&stage, stage.fake.stops == 1);
-	stage_for(&stage, 20);
-	MT_CHECK(ctl_event_seen(stage.ctl, "web", "paused over QMP"));
+	STAGE_UNTIL(&stage, ctl_event_there(stage.ctl, "web", "paused over QMP"));
 	rig_stop(&stage.rig);
 }
 
@@ -111,14 +110,14 @@ MT_TEST("a QMP that does not answer that it has stopped is told again")
 {
 	struct stage stage;
 
-	stage_start(&stage, true);
+	stage_start(&stage, true, FAST "qmp_timeout_ms = 300\n");
 	stage_serve(&stage);
 	stage.fake.hang_on_stop = true;
 	stage.lost = 1;
-	STAGE_UNTIL(&stage, stage.fake.stops == 2);
-	stage_for(&stage, 20);
-	MT_CHECK(ctl_event_seen(stage.ctl, "web", "told to stop over QMP, and no answer"));
-	MT_CHECK(ctl_event_seen(stage.ctl, "web", "paused over QMP"));
+	STAGE_UNTIL(&stage, stage.fake.stops >= 2);
+	STAGE_UNTIL(&stage,
+		    ctl_event_there(stage.ctl, "web", "told to stop over QMP, and no answer"));
+	STAGE_UNTIL(&stage, ctl_event_there(stage.ctl, "web", "paused over QMP"));
 	rig_stop(&stage.rig);
 }
 
@@ -126,18 +125,16 @@ MT_TEST("that a VM refuses to stop, or has no QMP, is said")
 {
 	struct stage stage;
 
-	stage_start(&stage, true);
+	stage_start(&stage, true, FAST);
 	stage_serve(&stage);
 	stage.fake.no_stop = true;
 	stage.lost = 1;
 	STAGE_UNTIL(&stage, stage.fake.stops == 1);
-	stage_for(&stage, 20);
-	MT_CHECK(ctl_event_seen(stage.ctl, "web", "'stop' was refused: told to fail"));
+	STAGE_UNTIL(&stage, ctl_event_there(stage.ctl, "web", "'stop' was refused: told to fail"));
 	rig_stop(&stage.rig);
-	stage_start(&stage, false);
+	stage_start(&stage, false, FAST);
 	stage.lost = 1;
-	stage_for(&stage, 20);
-	MT_CHECK(ctl_event_seen(stage.ctl, "web", "not paused: it has no QMP socket"));
+	STAGE_UNTIL(&stage, ctl_event_there(stage.ctl, "web", "not paused: it has no QMP socket"));
 	rig_stop(&stage.rig);
 }
 

@@ -12,17 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#define STATS_SECONDS 0.6 /* monitors tell their counters every 250 ms */
-
 double live_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+	return mt_now_s();
 }
 
 void live_sleep(double seconds)
@@ -42,12 +38,10 @@ static const char *live_program(const char *variable)
 	return path;
 }
 
-/* Output to @out, -1: our own; all of it to the end of the file @log instead, unless that is NULL.
- */
-static pid_t live_spawn(const char *const argv[], int out, const char *log)
+/* Output to @out and @err, -1: our own. */
+static pid_t live_spawn(const char *const argv[], int out, int err)
 {
 	pid_t parent = getpid(), pid = fork();
-	int fd;
 
 	MT_CHECK(pid >= 0);
 	if (pid)
@@ -57,11 +51,8 @@ static pid_t live_spawn(const char *const argv[], int out, const char *log)
 		_exit(127);
 	if (out >= 0)
 		dup2(out, STDOUT_FILENO);
-	if (log) {
-		fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-		dup2(fd, STDOUT_FILENO);
-		dup2(fd, STDERR_FILENO);
-	}
+	if (err >= 0)
+		dup2(err, STDERR_FILENO);
 	execv(argv[0], (char *const *)argv);
 	_exit(127);
 }
@@ -78,10 +69,14 @@ void live_restart_begin(struct live_daemon *daemon)
 			      swap,
 			      daemon->option[0] ? daemon->option : NULL,
 			      NULL};
+	int fd;
 
 	snprintf(log, sizeof(log), "%s/daemon.log", daemon->dir);
 	snprintf(swap, sizeof(swap), "%s/swap", daemon->dir);
-	daemon->pid = live_spawn(argv, -1, log);
+	fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	MT_CHECK(fd >= 0);
+	daemon->pid = live_spawn(argv, fd, fd);
+	close(fd);
 }
 
 void live_answers(struct live_daemon *daemon)
@@ -161,7 +156,8 @@ static int live_wait_exit(pid_t pid)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-int live_call(const char *const argv[], char *text, size_t room)
+/* Runs a program once, with its errors in @err. */
+static int live_call_once(const char *const argv[], int err, char *text, size_t room)
 {
 	char discard[4096];
 	size_t used = 0;
@@ -170,7 +166,7 @@ int live_call(const char *const argv[], char *text, size_t room)
 	pid_t pid;
 
 	MT_CHECK(!pipe2(pipes, O_CLOEXEC));
-	pid = live_spawn(argv, pipes[1], NULL);
+	pid = live_spawn(argv, pipes[1], err);
 	close(pipes[1]);
 	while ((got = read(pipes[0], text && used + 1 < room ? text + used : discard,
 			   text && used + 1 < room ? room - 1 - used : sizeof(discard))) > 0)
@@ -179,6 +175,30 @@ int live_call(const char *const argv[], char *text, size_t room)
 		text[used] = '\0';
 	close(pipes[0]);
 	return live_wait_exit(pid);
+}
+
+/* Shows the errors in @err. Return: did the program give up on a daemon that is slow? */
+static bool live_gave_up(int err)
+{
+	char text[4096] = "";
+
+	if (pread(err, text, sizeof(text) - 1, 0) > 0)
+		fputs(text, stderr);
+	close(err);
+	return strstr(text, "the daemon does not answer") || strstr(text, "no greeting within");
+}
+
+int live_call(const char *const argv[], char *text, size_t room)
+{
+	double end = live_now() + LIVE_PATIENCE_SECONDS;
+	int err, status;
+
+	do {
+		err = memfd_create("errors", MFD_CLOEXEC);
+		MT_CHECK(err >= 0);
+		status = live_call_once(argv, err, text, room);
+	} while (live_gave_up(err) && live_now() < end);
+	return status;
 }
 
 void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
@@ -203,7 +223,7 @@ void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const c
 	}
 	MT_CHECK(!pipe2(pipes, O_CLOEXEC));
 	*vm = (struct live_vm){.daemon = daemon, .name = name, .out = pipes[0], .status = -1};
-	vm->pid = live_spawn(argv, pipes[1], NULL);
+	vm->pid = live_spawn(argv, pipes[1], -1);
 	close(pipes[1]);
 }
 
@@ -248,12 +268,19 @@ json_object *live_vm_event(struct live_vm *vm, const char *event)
 
 void live_vm_ready(struct live_vm *vm)
 {
+	static const char *const touched[] = {"resident", "nominated", "zero",    "sharedFrames",
+					      "zipped",   "swapped",   "released"};
 	json_object *ready = live_vm_event(vm, "ready");
 	json_object *baseline = json_object_object_get(ready, "baseline_kib");
+	json_object *filled = json_object_object_get(ready, "filled_kib");
+	int64_t kib = json_object_get_int64(filled);
 
 	vm->baseline_kib = (uint64_t)json_object_get_int64(baseline);
 	json_object_put(ready);
-	live_sleep(STATS_SECONDS);
+	/* its counters are told every 250 ms; those of before it was filled would mislead */
+	if (!LIVE_WAIT(live_field(vm->daemon, vm->name, "overhead") > 0 &&
+		       live_sum(vm->daemon, vm->name, touched, 7) >= kib))
+		MT_FAIL("the daemon does not hear that VM %s has filled its memory", vm->name);
 }
 
 void live_vm_start(struct live_vm *vm, const struct live_daemon *daemon, const char *name,

@@ -10,6 +10,8 @@
 #ifndef MT_TESTS_LIVE_H
 #define MT_TESTS_LIVE_H
 
+#include "common/mt_test.h"
+
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,15 +27,7 @@
 #define LIVE_PATIENCE_SECONDS 120
 
 /* Wait until an expression is true. Value: false when it never is. */
-#define LIVE_WAIT(condition)                                                  \
-	({                                                                    \
-		double live_end_ = live_now() + LIVE_PATIENCE_SECONDS;        \
-		bool live_true_;                                              \
-                                                                              \
-		while (!(live_true_ = (condition)) && live_now() < live_end_) \
-			live_sleep(0.05);                                     \
-		live_true_;                                                   \
-	})
+#define LIVE_WAIT(condition) MT_WAIT(LIVE_PATIENCE_SECONDS, condition)
 
 struct live_daemon {
 	pid_t pid;
@@ -72,7 +66,7 @@ void live_answers(struct live_daemon *daemon);
 void live_vm_begin(struct live_vm *vm, const struct live_daemon *daemon, const char *name,
 		   const char *options);
 
-/* Wait until its memory is managed and filled, and the daemon knows its counters. */
+/* Wait until its memory is managed and filled, and the daemon's counters say so. */
 void live_vm_ready(struct live_vm *vm);
 
 /* Both of these. */
@@ -91,10 +85,12 @@ void live_vm_end(struct live_vm *vm);
 /* A number from its last line. */
 int64_t live_vm_figure(const struct live_vm *vm, const char *key);
 
-/* Run a program; its exit status, or 128 + signal. Its output in @text if that is not NULL. */
+/* Run a program; its exit status, or 128 + signal. Its output in @text if that is not NULL. What
+ * gives up because the daemon is slow is run again. */
 int live_call(const char *const argv[], char *text, size_t room);
 
-/* Send one JSON request, printf-like; the answer must be ok. The caller owns the object. */
+/* Send one JSON request, printf-like; the answer must be ok. A VM that is too slow to answer is
+ * asked again. The caller owns the object. */
 json_object *live_ask(const struct live_daemon *daemon, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -104,6 +100,14 @@ json_object *live_try(const struct live_daemon *daemon, const char *fmt, ...)
 
 /* A field of a VM ("held"), of the host with @vm NULL. Sizes in KiB. */
 int64_t live_field(const struct live_daemon *daemon, const char *vm, const char *key);
+
+/* Fields of a VM as they were at one moment. */
+void live_fields(const struct live_daemon *daemon, const char *vm, const char *const *keys,
+		 unsigned int count, int64_t *ret);
+
+/* Their sum: what moves from one of them to another is counted once. */
+int64_t live_sum(const struct live_daemon *daemon, const char *vm, const char *const *keys,
+		 unsigned int count);
 
 /* A VM's state; "" when there is no such VM. Returns a static buffer. */
 const char *live_state(const struct live_daemon *daemon, const char *vm);

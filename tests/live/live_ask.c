@@ -13,8 +13,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define ASK_SECONDS 35
-#define ASK_MAX     (256 * 1024)
+#define ASK_MAX (4 << 20) /* all the events that a daemon keeps are long */
 
 static int ask_connect(const struct live_daemon *daemon)
 {
@@ -33,15 +32,16 @@ static int ask_connect(const struct live_daemon *daemon)
  */
 static char *ask_read(int fd, char *text)
 {
-	double end = live_now() + ASK_SECONDS;
+	double end = live_now() + LIVE_PATIENCE_SECONDS;
 	size_t used = 0;
 	char *answer;
 
 	for (;;) {
 		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		double left = end - live_now();
 		ssize_t got;
 
-		if (poll(&pfd, 1, (int)((end - live_now()) * 1000)) <= 0)
+		if (left < 0 || poll(&pfd, 1, (int)(left * 1000) + 1) <= 0)
 			MT_FAIL("the daemon does not answer");
 		got = read(fd, text + used, ASK_MAX - 1 - used);
 		if (got <= 0)
@@ -62,7 +62,7 @@ static json_object *ask_line(const struct live_daemon *daemon, const char *line)
 
 	MT_CHECK(text);
 	if (fd >= 0) {
-		if (write(fd, line, strlen(line)) == (ssize_t)strlen(line) &&
+		if (send(fd, line, strlen(line), MSG_NOSIGNAL) == (ssize_t)strlen(line) &&
 		    (second = ask_read(fd, text)))
 			answer = json_tokener_parse(second);
 		close(fd);
@@ -93,14 +93,26 @@ json_object *live_try(const struct live_daemon *daemon, const char *fmt, ...)
 	return answer;
 }
 
+/* Did the VM not answer, or could it not, for now? */
+static bool ask_again(json_object *answer)
+{
+	const char *code = json_object_get_string(json_object_object_get(answer, "code"));
+
+	return code && (!strcmp(code, "EAGAIN") || !strcmp(code, "ETIMEDOUT"));
+}
+
 json_object *live_ask(const struct live_daemon *daemon, const char *fmt, ...)
 {
-	json_object *answer;
+	double end = live_now() + LIVE_PATIENCE_SECONDS;
+	json_object *answer = NULL;
 	va_list args;
 
-	va_start(args, fmt);
-	answer = ask_va(daemon, fmt, args);
-	va_end(args);
+	do {
+		json_object_put(answer);
+		va_start(args, fmt);
+		answer = ask_va(daemon, fmt, args);
+		va_end(args);
+	} while (ask_again(answer) && live_now() < end);
 	if (!answer)
 		MT_FAIL("the daemon can't be reached");
 	if (!json_object_get_boolean(json_object_object_get(answer, "ok")))
@@ -108,20 +120,41 @@ json_object *live_ask(const struct live_daemon *daemon, const char *fmt, ...)
 	return answer;
 }
 
-int64_t live_field(const struct live_daemon *daemon, const char *vm, const char *key)
+void live_fields(const struct live_daemon *daemon, const char *vm, const char *const *keys,
+		 unsigned int count, int64_t *ret)
 {
 	json_object *answer, *object, *value;
-	int64_t number;
 
 	answer = vm ? live_ask(daemon, "{\"cmd\":\"show\",\"vm\":\"%s\"}", vm)
 		    : live_ask(daemon, "{\"cmd\":\"host\"}");
 	object = json_object_object_get(answer, vm ? "vm" : "host");
-	if (!json_object_object_get_ex(object, key, &value))
-		MT_FAIL("%s has no field '%s': %s", vm ? vm : "the host", key,
-			json_object_to_json_string(answer));
-	number = json_object_get_int64(value);
+	for (unsigned int i = 0; i < count; i++) {
+		if (!json_object_object_get_ex(object, keys[i], &value))
+			MT_FAIL("%s has no field '%s': %s", vm ? vm : "the host", keys[i],
+				json_object_to_json_string(answer));
+		ret[i] = json_object_get_int64(value);
+	}
 	json_object_put(answer);
+}
+
+int64_t live_field(const struct live_daemon *daemon, const char *vm, const char *key)
+{
+	int64_t number;
+
+	live_fields(daemon, vm, &key, 1, &number);
 	return number;
+}
+
+int64_t live_sum(const struct live_daemon *daemon, const char *vm, const char *const *keys,
+		 unsigned int count)
+{
+	int64_t number[8], sum = 0;
+
+	MT_CHECK(count <= 8);
+	live_fields(daemon, vm, keys, count, number);
+	for (unsigned int i = 0; i < count; i++)
+		sum += number[i];
+	return sum;
 }
 
 const char *live_state(const struct live_daemon *daemon, const char *vm)
@@ -186,8 +219,10 @@ void live_wait_state(const struct live_daemon *daemon, const char *vm, const cha
 
 static int64_t faults(const struct live_daemon *daemon, const char *vm)
 {
-	return live_field(daemon, vm, "faultNominated") + live_field(daemon, vm, "faultZero") +
-	       live_field(daemon, vm, "faultZipped") + live_field(daemon, vm, "faultSwapped");
+	static const char *const keys[] = {"faultNominated", "faultZero", "faultZipped",
+					   "faultSwapped"};
+
+	return live_sum(daemon, vm, keys, 4);
 }
 
 void live_wait_faults(const struct live_daemon *daemon, const char *vm, int64_t count)
@@ -197,11 +232,23 @@ void live_wait_faults(const struct live_daemon *daemon, const char *vm, int64_t 
 			(long long)faults(daemon, vm), (long long)count, LIVE_PATIENCE_SECONDS);
 }
 
+/* A monitor that was too slow says hello again; until then it can't be asked. */
+static bool checked(json_object *answer)
+{
+	const char *code = json_object_get_string(json_object_object_get(answer, "code"));
+
+	return answer && !ask_again(answer) && !(code && !strcmp(code, "ENOTCONN"));
+}
+
 void live_check(const struct live_daemon *daemon, const char *vm)
 {
-	json_object *answer = live_ask(daemon, "{\"cmd\":\"check\",\"vm\":\"%s\"}", vm);
-	int64_t violations = json_object_get_int64(json_object_object_get(answer, "violations"));
+	json_object *answer = NULL;
+	int64_t violations;
 
+	(void)LIVE_WAIT((json_object_put(answer),
+			 answer = live_try(daemon, "{\"cmd\":\"check\",\"vm\":\"%s\"}", vm),
+			 checked(answer)));
+	violations = json_object_get_int64(json_object_object_get(answer, "violations"));
 	if (violations || !json_object_get_int64(json_object_object_get(answer, "pages")))
 		MT_FAIL("the audit of %s says %s", vm, json_object_to_json_string(answer));
 	json_object_put(answer);

@@ -18,7 +18,8 @@ struct outside {
 	const struct live_vm *vms[OUTSIDE_VMS_MAX];
 	unsigned int vm_count;
 	int64_t pool_kib;
-	unsigned int samples;
+	unsigned int samples;   /* that count */
+	unsigned int slow;      /* that took too long to count */
 	int64_t used_max_kib;   /* most the VMs and the daemon's share held at once */
 	int64_t over_pool_kib;  /* most above the pool */
 	int64_t over_grant_kib; /* most a VM held above its grant */

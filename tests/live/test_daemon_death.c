@@ -87,7 +87,7 @@ static void look(struct live_daemon *d)
 	MT_CHECK(live_field(d, NULL, "granted_out") <= POOL_MIB * MIB);
 	live_wait_state(d, "a", "running");
 	live_wait_state(d, "b", "running");
-	MT_CHECK_EQ(live_field(d, "b", "memsize"), 128 * MIB);
+	MT_CHECK(LIVE_WAIT(live_field(d, "b", "memsize") == 128 * MIB));
 	MT_CHECK(live_field(d, NULL, "granted_out") <= POOL_MIB * MIB);
 	live_check(d, "a");
 	live_check(d, "b");
@@ -123,9 +123,9 @@ MT_TEST_LIMIT("two VMs under load live through two hundred deaths of their daemo
 	printf("# descriptors: a %u then %u, b %u then %u, the daemon %u then %u\n", fds_a,
 	       descriptors(a.pid), fds_b, descriptors(b.pid), fds_daemon, descriptors(d.pid));
 	/* One may just be opened for something. */
-	MT_CHECK(descriptors(a.pid) <= fds_a + 2);
-	MT_CHECK(descriptors(b.pid) <= fds_b + 2);
-	MT_CHECK(descriptors(d.pid) <= fds_daemon + 3);
+	MT_CHECK(LIVE_WAIT(descriptors(a.pid) <= fds_a + 2));
+	MT_CHECK(LIVE_WAIT(descriptors(b.pid) <= fds_b + 2));
+	MT_CHECK(LIVE_WAIT(descriptors(d.pid) <= fds_daemon + 3));
 	live_vm_end(&a);
 	live_vm_end(&b);
 	MT_CHECK(live_vm_figure(&a, "churned") > 0);
@@ -139,11 +139,13 @@ MT_TEST("a daemon that hangs is not noticed by a VM, from its squeezing to its e
 	struct live_vm a;
 
 	live_start(&d, "512M");
-	live_vm_start(&a, &d, "a", "--mem 96M --seconds 4 --discard-pct 2");
+	live_vm_start(&a, &d, "a", "--mem 96M --discard-pct 2");
 	live_set(&d, "a", "target_max", "40M");
-	live_sleep(0.2);
+	/* in the middle of it, or just when it is done */
+	MT_CHECK(live_wait_at_most(&d, "a", "held", 80 * MIB));
 	kill(d.pid, SIGSTOP);
-	live_vm_finish(&a);
+	live_sleep(3);
+	live_vm_end(&a);
 	MT_CHECK(live_vm_figure(&a, "faults") > 100);
 	kill(d.pid, SIGCONT);
 	MT_CHECK(live_wait_at_most(&d, NULL, "granted_out", 0));

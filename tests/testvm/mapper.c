@@ -9,6 +9,7 @@
  * else.
  */
 #include "closer.h"
+#include "common/mt_test.h"
 #include "unpinned.h"
 
 #include <errno.h>
@@ -23,10 +24,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE    4096UL
-#define PAGES   16384UL /* 64 MiB */
-#define THIRD   (PAGES / 3)
-#define WAIT_MS 30000
+#define PAGE   4096UL
+#define PAGES  16384UL /* 64 MiB */
+#define THIRD  (PAGES / 3)
+#define WAIT_S 120 /* far more than a slow machine needs */
 /* Address space for more mappings than a process may have. */
 #define TABLE_BYTES (4096UL << 20)
 #define HEAP_PIECES 256
@@ -96,11 +97,8 @@ static uint64_t present(const uint8_t *at)
 /* Until a good part of the memory is out. */
 static void wait_squeezed(const uint8_t *at)
 {
-	for (int ms = 0; present(at) > PAGES / 2; ms += 50) {
-		if (ms > WAIT_MS)
-			die("nobody takes memory away");
-		usleep(50000);
-	}
+	if (!MT_WAIT(WAIT_S, present(at) <= PAGES / 2))
+		die("nobody takes memory away");
 }
 
 /* The hand goes round while the guest's pages are touched. */
@@ -332,11 +330,8 @@ static void direct(uint8_t *at, const char *how)
 		if (was[i] && !(entry[i] >> 62))
 			exit(1);
 	close(fd);
-	for (int ms = 0; present(at) >= count; ms += 50) {
-		if (ms > WAIT_MS)
-			die("nobody takes memory away any more");
-		usleep(50000);
-	}
+	if (!MT_WAIT(WAIT_S, present(at) < count))
+		die("nobody takes memory away any more");
 	check_range(at, 0, PAGES, 1);
 }
 

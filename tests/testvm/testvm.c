@@ -26,6 +26,8 @@
 #define DISCARD_MAX  64u
 #define IDLE_USEC    20000
 #define CHURNS_MIN   3u
+#define FORKS_MIN    3u
+#define PINNED_MIN   200u /* pages */
 
 struct thread {
 	pthread_t id;
@@ -216,9 +218,12 @@ static int manage(struct tv_guest *guest, const struct tv_options *o)
 
 static void say_ready(const struct run *run, uint64_t baseline_kib)
 {
+	uint64_t filled = run->guest.counts.written;
+
 	printf("{\"event\":\"ready\",\"name\":\"%s\",\"pid\":%d,\"baseline_kib\":%" PRIu64
-	       ",\"after_s\":%.3f,\"regions\":[",
-	       run->guest.o->name, (int)getpid(), baseline_kib, tv_now() - run->started);
+	       ",\"filled_kib\":%" PRIu64 ",\"after_s\":%.3f,\"regions\":[",
+	       run->guest.o->name, (int)getpid(), baseline_kib, filled * CP_PAGE_SIZE >> 10,
+	       tv_now() - run->started);
 	for (unsigned int i = 0; i < run->guest.o->regions; i++)
 		printf("%s[%" PRIuPTR ",%" PRIu64 "]", i ? "," : "",
 		       (uintptr_t)run->guest.regions[i].base, run->guest.o->mem_bytes);
@@ -242,16 +247,18 @@ static void say_end(const struct run *run, double work_seconds)
 	       s->faults, s->fault_p50_ns, s->fault_p99_ns, s->failed_pages);
 }
 
-/* Has it done what it was started for? */
+/* Has it done what it was started for? However slow the machine is, and even if told to end. */
 static bool done(struct run *run, double end)
 {
 	const struct tv_options *o = run->guest.o;
 	struct tv_counts *counts = &run->guest.counts;
 
+	if (!counts->errors && ((o->churn && counts->churned < CHURNS_MIN) ||
+				(o->forks && counts->forked < FORKS_MIN) ||
+				(o->pin_threads && counts->pinned < PINNED_MIN)))
+		return false;
 	if (told_to_end)
 		return true;
-	if (o->churn && counts->churned < CHURNS_MIN)
-		return false;
 	return o->ops ? counts->ops >= o->ops : tv_now() >= end;
 }
 
