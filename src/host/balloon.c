@@ -381,11 +381,11 @@ static void balloon_on_fault(void *ctx, const char *what, uint32_t retry_ms)
 }
 
 /* What the old guest said does not hold for the new one, and a booting guest needs its memory. */
-static void balloon_restart(struct mt_balloon *balloon)
+static void balloon_restart(struct mt_balloon *balloon, int64_t at_s)
 {
 	if (balloon->state.target_pages)
 		balloon_event(balloon, MT_EVENT_INFO, "the guest starts anew: balloon let go");
-	mt_guest_stats_reset(&balloon->stats);
+	mt_guest_stats_reset(&balloon->stats, at_s);
 	balloon->state = (struct mt_balloon_state){0};
 	balloon->event_pages = 0;
 	balloon_tell(balloon, 0);
@@ -393,12 +393,12 @@ static void balloon_restart(struct mt_balloon *balloon)
 	balloon_steer(balloon);
 }
 
-static void balloon_on_event(void *ctx, const char *name, struct json_object *data)
+static void balloon_on_event(void *ctx, const char *name, int64_t at_s, struct json_object *data)
 {
 	struct mt_balloon *balloon = ctx;
 
 	if (!strcmp(name, "RESET"))
-		balloon_restart(balloon);
+		balloon_restart(balloon, at_s);
 	else if (!strcmp(name, "BALLOON_CHANGE") && balloon->size_known && data)
 		balloon_size(balloon, data);
 	balloon_arm(balloon);

@@ -16,10 +16,22 @@ static const struct {
 #undef X
 };
 
-void mt_guest_stats_reset(struct mt_guest_stats *stats)
+void mt_guest_stats_reset(struct mt_guest_stats *stats, int64_t at_s)
 {
 	/* the old report stays known as old */
-	*stats = (struct mt_guest_stats){.last_update_s = stats->last_update_s};
+	*stats = (struct mt_guest_stats){.last_update_s = stats->last_update_s, .reset_s = at_s};
+}
+
+/* Is a report of that time one of the guest before? QEMU keeps only the last, so one at most is,
+ * and a clock that is set back costs no more than one. */
+static bool guest_before(struct mt_guest_stats *stats, int64_t update_s)
+{
+	bool before = update_s <= stats->reset_s;
+
+	stats->reset_s = 0;
+	if (before)
+		stats->last_update_s = update_s;
+	return before;
 }
 
 static uint64_t guest_value(struct json_object *stats, const char *name)
@@ -46,7 +58,7 @@ bool mt_guest_stats_take(struct mt_guest_stats *stats, struct json_object *objec
 	    !json_object_is_type(values, json_type_object))
 		return false;
 	update_s = json_object_get_int64(update);
-	if (update_s == stats->last_update_s || update_s <= 0)
+	if (update_s == stats->last_update_s || update_s <= 0 || guest_before(stats, update_s))
 		return false;
 	for (unsigned int i = 0; i < MT_GUEST_STATS_MAX; i++)
 		stats->value[i] = guest_value(values, guest_names[i].qemu);

@@ -46,10 +46,14 @@ struct mt_guest_stats {
 	uint64_t total_max_bytes;           /* a driver may count the balloon out of the total */
 	int64_t last_update_s;              /* since 1970; 0: never */
 	uint64_t seen_ns;                   /* when that changed */
+	int64_t reset_s; /* the next report may be older, and of the guest before; 0: it can't */
 };
 
-/** mt_guest_stats_reset() - the guest starts anew: nothing it said holds */
-void mt_guest_stats_reset(struct mt_guest_stats *stats);
+/**
+ * mt_guest_stats_reset() - the guest starts anew: nothing it said holds
+ * @at_s: when, by QEMU's clock, or 0. What it said last may not have been seen yet.
+ */
+void mt_guest_stats_reset(struct mt_guest_stats *stats, int64_t at_s);
 
 /**
  * mt_guest_stats_take() - read QEMU's "guest-stats"

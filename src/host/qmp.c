@@ -262,18 +262,27 @@ static void qmp_answered(struct mt_qmp *qmp, struct json_object *object)
 		qmp_fault(qmp, "an answer with neither a value nor an error");
 }
 
+static void qmp_event(struct mt_qmp *qmp, const char *name, struct json_object *object)
+{
+	struct json_object *data = NULL, *at = NULL, *seconds = NULL;
+
+	json_object_object_get_ex(object, "data", &data);
+	if (json_object_object_get_ex(object, "timestamp", &at))
+		json_object_object_get_ex(at, "seconds", &seconds);
+	qmp->ops->event(qmp->ctx, name, json_object_get_int64(seconds), data);
+}
+
 static void qmp_object(struct mt_qmp *qmp, struct json_object *object)
 {
-	struct json_object *event = NULL, *data = NULL;
+	struct json_object *event = NULL;
 
 	if (!json_object_is_type(object, json_type_object)) {
 		qmp_fault(qmp, "something that is not an object");
 	} else if (qmp->state == QMP_GREETING) {
 		qmp_greeted(qmp, object);
 	} else if (json_object_object_get_ex(object, "event", &event)) {
-		json_object_object_get_ex(object, "data", &data);
 		if (json_object_is_type(event, json_type_string))
-			qmp->ops->event(qmp->ctx, json_object_get_string(event), data);
+			qmp_event(qmp, json_object_get_string(event), object);
 	} else {
 		qmp_answered(qmp, object);
 	}

@@ -39,8 +39,9 @@ struct mt_qmp_ops {
 	void (*ready)(void *ctx);
 	/** the connection is gone, and every command with it; @retry_ms until the next try */
 	void (*fault)(void *ctx, const char *what, uint32_t retry_ms);
-	/** an event of the VMM; @data belongs to the caller and may be NULL */
-	void (*event)(void *ctx, const char *name, struct json_object *data);
+	/** an event of the VMM, at @at_s by its clock (since 1970; 0: not told); @data belongs to
+	 * the caller and may be NULL */
+	void (*event)(void *ctx, const char *name, int64_t at_s, struct json_object *data);
 	/** monotonic time */
 	uint64_t (*now_ns)(void *ctx);
 };

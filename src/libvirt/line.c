@@ -23,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LINE_READ_BYTES 4096
@@ -246,7 +247,7 @@ void lv_line_end(struct lv_line *line)
 
 void lv_line_event(struct lv_line *line, const char *event, struct json_object *data)
 {
-	struct json_object *object;
+	struct json_object *object, *at;
 	bool greeted;
 
 	pthread_mutex_lock(&line->lock);
@@ -256,7 +257,12 @@ void lv_line_event(struct lv_line *line, const char *event, struct json_object *
 		json_object_put(data);
 		return;
 	}
+	/* libvirt does not pass on when it was; later is on the safe side */
+	at = json_object_new_object();
+	json_object_object_add(at, "seconds", json_object_new_int64(time(NULL)));
+	json_object_object_add(at, "microseconds", json_object_new_int(0));
 	object = json_object_new_object();
+	json_object_object_add(object, "timestamp", at);
 	json_object_object_add(object, "event", json_object_new_string(event));
 	json_object_object_add(object, "data", data ? data : json_object_new_object());
 	line_say(line, object);

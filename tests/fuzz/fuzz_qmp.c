@@ -86,12 +86,14 @@ static void owner_fault(void *ctx, const char *what, uint32_t retry_ms)
 	owner->ready = false;
 }
 
-static void owner_event(void *ctx, const char *name, struct json_object *data)
+static void owner_event(void *ctx, const char *name, int64_t at_s, struct json_object *data)
 {
 	struct owner *owner = ctx;
 
 	(void)data;
 	MT_ASSERT(name && !owner->faults);
+	if (!strcmp(name, "RESET"))
+		mt_guest_stats_reset(&owner->stats, at_s);
 }
 
 static const struct mt_qmp_ops owner_ops = {

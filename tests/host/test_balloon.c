@@ -168,6 +168,7 @@ MT_TEST("a guest that swaps is let go a little and left alone")
 
 MT_TEST("a guest that restarts is let go, and driven again when its driver reports")
 {
+	char event[100];
 	struct stage stage;
 
 	stage_start(&stage, "1G", FAST);
@@ -175,10 +176,11 @@ MT_TEST("a guest that restarts is let go, and driven again when its driver repor
 	stage_set(&stage, "\"target_max\":\"300M\"");
 	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) >= 212);
 	stage.silent = true;
-	/* a report that is not read yet would be taken for one of the new guest */
-	STAGE_UNTIL(&stage,
-		    stage_guest(&stage, "last_update") == (uint64_t)stage.fake.last_update_s);
-	fake_qmp_say(&stage.fake, json_tokener_parse("{\"event\":\"RESET\",\"data\":{}}"));
+	/* a report that was not read yet is none of the new guest's */
+	snprintf(event, sizeof(event),
+		 "{\"event\":\"RESET\",\"data\":{},\"timestamp\":{\"seconds\":%lld}}",
+		 (long long)++stage.fake.last_update_s);
+	fake_qmp_say(&stage.fake, json_tokener_parse(event));
 	STAGE_UNTIL(&stage, stage_ballooned_mib(&stage) == 0);
 	MT_CHECK(ctl_event_seen(stage.ctl, "web", "the guest starts anew"));
 	stage_for(&stage, 200);
@@ -309,27 +311,31 @@ static void stage_press(struct peer *other)
 
 /*
  * "new" is given 200 MiB. Return: the most of "web" that was paged out meanwhile, in KiB.
- * @ret_pause_s: the longest that the guest stood still, as this process or the daemon had to wait.
+ * @ret_slow: was the balloon slow or did it stand still, as this process or the daemon had to wait?
  */
-static uint64_t stage_give_way(struct stage *stage, struct peer *other, double *ret_pause_s)
+static uint64_t stage_give_way(struct stage *stage, struct peer *other, bool *ret_slow)
 {
-	double before = mt_now_s(), now;
+	double began = mt_now_s(), before = began, now = began, pause_s = 0;
+	unsigned int turns = 0;
 	uint64_t zipped = 0;
 
-	*ret_pause_s = 0;
-	for (unsigned int i = 0; i < 30000 && other->grant < MIB_PAGES(200); i++) {
+	while (turns++ < 30000 && other->grant < MIB_PAGES(200)) {
 		stage_press(other);
 		stage_turn(stage);
 		zipped = MT_MAX(zipped, stage_number(stage, "zipped"));
 		now = mt_now_s();
-		*ret_pause_s = MT_MAX(*ret_pause_s, now - before);
+		pause_s = MT_MAX(pause_s, now - before);
 		before = now;
 	}
 	MT_CHECK(other->grant >= MIB_PAGES(200));
+	/* a turn is 1 MiB, and the daemon wants 50 MiB/s at least */
+	*ret_slow = pause_s > 0.03 || turns < 100 * (now - began);
+	printf("# %llu KiB paged out in %u turns, %.2f s; the longest took %.3f s\n",
+	       (unsigned long long)zipped, turns, now - began, pause_s);
 	return zipped;
 }
 
-/* A balloon that does stand still for half a second is rightly found slow. */
+/* A balloon that does stand still is rightly found slow; on a busy machine it is tried again. */
 MT_TEST("who must give memory up for others is asked by its balloon, and not paged while that "
 	"works")
 {
@@ -337,22 +343,22 @@ MT_TEST("who must give memory up for others is asked by its balloon, and not pag
 	struct stage stage;
 	struct peer other;
 	uint64_t zipped;
-	double pause_s;
+	bool slow;
 
 	do {
 		stage_contended(&stage, &other);
 		/* 64 MiB a turn would be over before anybody looks */
 		stage.fake.step_bytes = MIB;
-		zipped = stage_give_way(&stage, &other, &pause_s);
+		zipped = stage_give_way(&stage, &other, &slow);
 		rig_stop(&stage.rig);
 		peer_close(&other);
 		peer_close(&stage.peer);
 		/* statistics are a little behind targets */
-	} while (zipped > 24 * 1024 && pause_s > 0.2 && --tries);
+	} while (zipped > 24 * 1024 && slow && --tries);
 	MT_CHECK(stage_ballooned_mib(&stage) >= 50);
-	if (zipped > 24 * 1024)
-		MT_FAIL("%llu KiB were paged out; the guest stood still for %.3f s",
-			(unsigned long long)zipped, pause_s);
+	if (slow && zipped > 24 * 1024)
+		MT_SKIP("the machine is too busy");
+	MT_CHECK(zipped <= 24 * 1024);
 }
 
 MT_TEST("when the balloon does not move, pages go out within seconds, and the reason is told")

@@ -18,6 +18,7 @@ struct side {
 	struct fake_qmp fake;
 	unsigned int ready, faults, events, answers, errors;
 	uint64_t sent, expected; /* numbers in "echo" */
+	int64_t event_s;         /* of the last event */
 	bool chat;               /* ask again after each answer */
 	char what[200];
 	uint32_t retry_ms;
@@ -75,11 +76,12 @@ static void side_fault(void *ctx, const char *what, uint32_t retry_ms)
 	MT_CHECK_EQ(mt_qmp_ask(side->qmp, "echo", NULL, side_answer, side), -ENOTCONN);
 }
 
-static void side_event(void *ctx, const char *name, struct json_object *data)
+static void side_event(void *ctx, const char *name, int64_t at_s, struct json_object *data)
 {
 	struct side *side = ctx;
 
 	(void)data;
+	side->event_s = at_s;
 	MT_CHECK_STR(name, "RESET");
 	side->events++;
 }
@@ -162,10 +164,17 @@ MT_TEST("commands are answered in order, errors are told, events come through")
 	side_settle(&side);
 	MT_CHECK_EQ(side.answers, MT_QMP_OPEN_MAX);
 	MT_CHECK(!mt_qmp_ask(side.qmp, "fail", NULL, side_answer, &side));
-	fake_qmp_say(&side.fake, json_tokener_parse("{\"event\": \"RESET\", \"data\": {}}"));
+	fake_qmp_say(&side.fake, json_tokener_parse("{\"event\": \"RESET\", \"data\": {}, "
+						    "\"timestamp\": {\"seconds\": 1700000007}}"));
 	side_settle(&side);
 	MT_CHECK_EQ(side.errors, 1);
 	MT_CHECK_EQ(side.events, 1);
+	MT_CHECK_EQ(side.event_s, 1700000007);
+	/* not told, or told badly */
+	fake_qmp_say(&side.fake, json_tokener_parse("{\"event\": \"RESET\", \"timestamp\": []}"));
+	side_settle(&side);
+	MT_CHECK_EQ(side.events, 2);
+	MT_CHECK_EQ(side.event_s, 0);
 	MT_CHECK_EQ(side.faults, 0);
 	MT_CHECK_EQ(mt_qmp_next_ns(side.qmp), MT_LOOP_NEVER);
 	side_end(&side);
