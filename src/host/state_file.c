@@ -146,6 +146,8 @@ static int state_write(struct mt_server *server, bool slack)
 		mt_balance_again(server);
 	server->state_failed = false;
 	server->state_dirty = false;
+	if (slack)
+		mt_state_file_touch(server); /* and without it soon */
 	return 0;
 }
 

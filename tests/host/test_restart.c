@@ -151,8 +151,7 @@ MT_TEST("a VM that loses its connection keeps its grant and gets its place back 
 
 /*
  * Sets a limit for a, which obeys. Return: does the state file say what a and b have, and no more,
- * nor of frames? It follows within a second; but a grant meanwhile has it written with some room to
- * spare, which stays until something is changed again.
+ * nor of frames? It follows after a second.
  */
 static bool limited(const struct rig *rig, int ctl, struct peer *a)
 {

@@ -94,6 +94,19 @@ MT_TEST("a restarted daemon gets the frames back from the VMs, counts them right
 	rig_stop(&rig);
 }
 
+MT_TEST("room for frames that the state file had is not counted for long")
+{
+	struct rig rig;
+	struct peer a, b;
+	int ctl = share_pair(&rig, &a, &b);
+
+	share_frame(&a, &b, 5, 1);
+	share_frame(&a, &b, 9, 2);
+	MT_CHECK_EQ(share_frames(ctl), 2);
+	MT_CHECK(RIG_WAIT(rig_state_frames(&rig) == 2));
+	rig_stop(&rig);
+}
+
 MT_TEST("another file instead of the frames is not believed")
 {
 	struct rig rig;
