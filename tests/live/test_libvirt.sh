@@ -21,6 +21,8 @@ fi
 
 # shellcheck source-path=SCRIPTDIR source=guests.sh
 . "$(dirname "${BASH_SOURCE[0]}")/guests.sh"
+# shellcheck source-path=SCRIPTDIR source=libvirt.sh
+. "$(dirname "${BASH_SOURCE[0]}")/libvirt.sh"
 
 libvirtd_pid='' broker_pid=''
 
@@ -45,18 +47,6 @@ libvirt_end() {
 trap 'libvirt_end' EXIT
 trap 'exit 1' INT TERM HUP
 
-# add_lines FILE LINE...: users or groups, where they are missing, in a copy of the file.
-add_lines() {
-	local file=$1 copy line
-	copy=$work/$(basename "$1")
-	shift
-	cp "$file" "$copy"
-	for line; do
-		grep -q "^${line%%:*}:" "$copy" || echo "$line" >>"$copy"
-	done
-	mount --bind "$copy" "$file"
-}
-
 libvirt_answers() {
 	libvirt version >/dev/null 2>&1
 }
@@ -77,30 +67,13 @@ qemu_user() {
 }
 
 libvirt_start() {
-	local dir user
+	local user
 	chmod 755 "$work"
-	for dir in /run/libvirt /var/lib/libvirt /etc/libvirt /var/cache/libvirt /var/log/libvirt; do
-		mkdir -p $dir && mount -t tmpfs tmpfs $dir || return 1
-	done
-	add_lines /etc/passwd "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin"
-	add_lines /etc/group "libvirt-qemu:x:64055:" "kvm:x:64056:" "memtide:x:64057:libvirt-qemu"
 	cp "$MEMTIDE_PRELOAD" "$work/preload.so" && chmod 755 "$work/preload.so" || return 1
-	# A device that its user can't open makes libvirt look QEMU over again and again, for a minute.
-	if [ -e /dev/kvm ]; then
-		mknod -m 666 /run/libvirt/kvm c 10 232 && mount --bind /run/libvirt/kvm /dev/kvm || return 1
-	fi
+	libvirt_users "$work" || return 1
 	user=$(qemu_user)
 	say "QEMU runs as $user"
-	cat >/etc/libvirt/qemu.conf <<-END
-		user = "$user"
-		group = "$user"
-		dynamic_ownership = 0
-		remember_owner = 0
-		security_driver = "none"
-		cgroup_controllers = []
-		stdio_handler = "file"
-	END
-	echo 'auth_unix_rw = "none"' >/etc/libvirt/libvirtd.conf
+	libvirt_empty "$user" || return 1
 	libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid >"$work/libvirtd.log" 2>&1 &
 	libvirtd_pid=$!
 	wait_until libvirt_answers || { say "libvirtd does not answer"; tail -n 5 "$work/libvirtd.log" | sed 's/^/#   /'; return 1; }

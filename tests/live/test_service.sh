@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# test_service.sh - the daemon as the service that systemd runs from our unit: TAP.
+# test_service.sh - the daemon, and what drives libvirt's balloons, as services that systemd runs from our units: TAP.
 #
 # Why: the unit takes rights away from the daemon, and one that it takes too many from dies at its start, or later, at
 # a call that only some VMs cause. How: a systemd of our own is process 1 in namespaces of its own, with /run, /etc/systemd/system and
@@ -20,7 +20,8 @@ systemd=$(ls /lib/systemd/systemd /usr/lib/systemd/systemd 2>/dev/null | head -n
 namespaces=(--mount --pid --fork --kill-child --ipc --uts --cgroup --mount-proc)
 unshare "${namespaces[@]}" true 2>/dev/null || skip "needs namespaces"
 
-unit=$(dirname "${BASH_SOURCE[0]}")/../../packaging/memtided.service.in
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+units=$here/../../packaging
 work=$(mktemp -d /tmp/memtide-service-XXXXXX)
 boot_pid='' init_pid=''
 service_end() {
@@ -39,17 +40,23 @@ mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/system /var/lib/memtide
 mount -t tmpfs tmpfs /etc/systemd/system
 mount -t tmpfs tmpfs /var/lib/memtide
-cp "$1/memtided.service" "$1/lab.target" /etc/systemd/system/
+cp "$1"/*.service "$1/lab.target" /etc/systemd/system/
+. "$3/libvirt.sh"
+libvirt_users "$1"
+libvirt_empty root
 # Without what a machine has besides: there are no file systems to wait for. And it is started as often as we like.
-mkdir /etc/systemd/system/memtided.service.d
-printf '[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n' >/etc/systemd/system/memtided.service.d/lab.conf
+for service in memtided memtide-libvirt; do
+	mkdir /etc/systemd/system/$service.service.d
+	printf '[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n' >/etc/systemd/system/$service.service.d/lab.conf
+done
 exec env -i container=lab PATH="$PATH" "$2" --system --unit=lab.target --log-target=console --show-status=no
 END
 printf '[Unit]\nDescription=lab\nDefaultDependencies=no\nWants=memtided.service\n' >"$work/lab.target"
-sed "s#@SBINDIR@/memtided#$MEMTIDED_EXE#" "$unit" >"$work/memtided.service"
+sed "s#@SBINDIR@/memtided#$MEMTIDED_EXE#" "$units/memtided.service.in" >"$work/memtided.service"
+sed "s#@SBINDIR@/memtide-libvirt#${MEMTIDE_LIBVIRT_EXE:-}#" "$units/memtide-libvirt.service.in" >"$work/memtide-libvirt.service"
 
 # shellcheck source-path=SCRIPTDIR source=wait.sh
-. "$(dirname "${BASH_SOURCE[0]}")/wait.sh"
+. "$here/wait.sh"
 
 # inside COMMAND...: beside the systemd.
 inside() {
@@ -91,7 +98,7 @@ init_is_there() {
 }
 
 started() {
-	unshare "${namespaces[@]}" bash "$work/boot.sh" "$work" "$systemd" >"$work/log" 2>&1 &
+	unshare "${namespaces[@]}" bash "$work/boot.sh" "$work" "$systemd" "$here" >"$work/log" 2>&1 &
 	boot_pid=$!
 	wait_until init_is_there && wait_until daemon_is && does systemctl is-active memtided || return 1
 	# At the first attempt.
@@ -130,10 +137,58 @@ balloon_reached() {
 	does systemctl is-active memtided && wait_until daemon_is && [ "$daemon" = "$old" ]
 }
 
+# Without a guest that would report, a balloon that libvirt knows of is silent.
+domain() {
+	cat <<-END
+		<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+		  <name>d</name>
+		  <memory unit='MiB'>256</memory>
+		  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+		  <devices>
+		    <emulator>$(command -v qemu-system-x86_64)</emulator>
+		    <memballoon model='virtio' autodeflate='on' freePageReporting='on'/>
+		  </devices>
+		  <qemu:commandline>
+		    <qemu:env name='LD_PRELOAD' value='$MEMTIDE_PRELOAD'/>
+		    <qemu:env name='MEMTIDE_SOCKET' value='/run/memtide/control.sock'/>
+		    <qemu:env name='MEMTIDE_VM'/>
+		  </qemu:commandline>
+		</domain>
+	END
+}
+
+domain_runs() {
+	try virsh -q -k 0 -c qemu:///system create "$work/d.xml" || inside virsh -q -c qemu:///system domstate d
+}
+
+# Started before libvirt is there, it waits for it; and what it serves is there again when either service is started anew.
+libvirt_served() {
+	[ -n "${MEMTIDE_LIBVIRT_EXE:-}" ] && command -v libvirtd >/dev/null && command -v virsh >/dev/null || return 77
+	ls /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so >/dev/null 2>&1 || return 77
+	does systemctl start memtide-libvirt && does systemctl is-active memtide-libvirt || return 1
+	inside libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid >"$work/libvirtd" 2>&1 &
+	domain >"$work/d.xml"
+	wait_until domain_runs || { tail "$work/libvirtd" "$work/said" >&2; return 1; }
+	for service in memtide-libvirt memtided none; do
+		wait_until field_is d '.balloon == "silent" and .state == "running"' || {
+			inside "$MEMTIDE_EXE" events >&2
+			inside systemctl status memtide-libvirt >&2
+			return 1
+		}
+		[ $service = none ] || does systemctl restart $service || return 1
+	done
+	does systemctl show --property NRestarts memtide-libvirt && grep -qx 'NRestarts=0' "$work/said" &&
+		does virsh -q -c qemu:///system destroy d
+}
+
 bad=0
 test_is() {
-	if "$2" >/dev/null 2>"$work/err"; then
+	local status=0
+	"$2" >/dev/null 2>"$work/err" || status=$?
+	if [ "$status" = 0 ]; then
 		echo "ok $1 - $3"
+	elif [ "$status" = 77 ]; then
+		echo "ok $1 - $3 # SKIP"
 	else
 		why 2>/dev/null
 		sed 's/^/# /' "$work/err"
@@ -142,8 +197,9 @@ test_is() {
 	fi
 }
 
-echo 1..3
+echo 1..4
 test_is 1 started "systemd starts the daemon from our unit, and it answers"
 test_is 2 restarted "a VM keeps its pages while systemd restarts the service, and when the daemon is killed"
 test_is 3 balloon_reached "the service reaches the QMP socket of a QEMU"
+test_is 4 libvirt_served "the service for libvirt reaches both daemons, whichever comes first or goes"
 exit $bad
