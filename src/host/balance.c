@@ -88,32 +88,38 @@ static struct mt_sched_host balance_host(const struct mt_server *server)
  * least that it makes the VM fit; see balance_fit() in balance_balloon.c. */
 static uint64_t balance_fixed(const struct mt_vmrec *vm)
 {
-	uint64_t memsize = mt_vm_memsize_pages(vm), held = mt_balance_held(vm);
+	uint64_t memsize = mt_vm_memsize_pages(vm);
 	uint64_t least = balance_minus(memsize, mt_balloon_most(vm)) + mt_overhead_pages(memsize);
 
-	if (!vm->stats_known || !vm->stats[MT_C_DIRECT_IO])
-		return 0;
-	return MT_MIN(held, least + mt_balance_gap_pages(least));
+	return mt_vm_in_place(vm) ? least + mt_balance_gap_pages(least) : 0;
+}
+
+/* Nothing is sampled while no page may leave its place: what is not known counts as in use. */
+static uint64_t balance_active(const struct mt_server *server, const struct mt_vmrec *vm)
+{
+	uint64_t memsize = mt_vm_memsize_pages(vm);
+
+	if (mt_vm_in_place(vm))
+		return memsize;
+	return mt_active_pages(&vm->touched, memsize, server->sched_config.sample_active_pct_min);
 }
 
 static struct mt_sched_vm balance_vm(const struct mt_server *server, const struct mt_vmrec *vm)
 {
 	struct mt_policy_vm policy = mt_vm_policy(vm);
 
-	return (struct mt_sched_vm){
-		.memsize_pages = policy.memsize_pages,
-		.overhead_pages = mt_overhead_pages(policy.memsize_pages),
-		.reservation_pages = policy.reservation_pages,
-		.limit_pages = policy.limit_pages,
-		.target_max_pages = policy.target_max_pages,
-		.shares = mt_vm_shares(vm),
-		.active_pages = mt_active_pages(&vm->touched, policy.memsize_pages,
-						server->sched_config.sample_active_pct_min),
-		.used_pages = mt_balance_used(vm),
-		.held_pages = mt_balance_held(vm),
-		.fixed_pages = balance_fixed(vm),
-		.pressing = vm->pressing || mt_balloon_guest_short(vm),
-		.target_pages = vm->target_pages};
+	return (struct mt_sched_vm){.memsize_pages = policy.memsize_pages,
+				    .overhead_pages = mt_overhead_pages(policy.memsize_pages),
+				    .reservation_pages = policy.reservation_pages,
+				    .limit_pages = policy.limit_pages,
+				    .target_max_pages = policy.target_max_pages,
+				    .shares = mt_vm_shares(vm),
+				    .active_pages = balance_active(server, vm),
+				    .used_pages = mt_balance_used(vm),
+				    .held_pages = mt_balance_held(vm),
+				    .fixed_pages = balance_fixed(vm),
+				    .pressing = vm->pressing || mt_balloon_guest_short(vm),
+				    .target_pages = vm->target_pages};
 }
 
 static void balance_target_event(struct mt_server *server, struct mt_vmrec *vm,

@@ -16,7 +16,9 @@ static enum mt_balloon_drive balance_drive(const struct mt_vmrec *vm, bool recla
 		return MT_BALLOON_TAKE;
 	if (!reclaim)
 		return MT_BALLOON_EASE;
-	if (decision->state >= MT_HOST_HARD && !(decision->actions & MT_ACT_BALLOON))
+	/* then the others are paged instead, but this one can't be */
+	if (decision->state >= MT_HOST_HARD && !(decision->actions & MT_ACT_BALLOON) &&
+	    !mt_vm_in_place(vm))
 		return MT_BALLOON_HOLD;
 	return MT_BALLOON_TAKE;
 }

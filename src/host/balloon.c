@@ -493,7 +493,13 @@ bool mt_balloon_works(const struct mt_vmrec *vm)
 
 uint64_t mt_balloon_most(const struct mt_vmrec *vm)
 {
-	return vm->balloon ? vm->balloon->decision.most_pages : 0;
+	uint64_t others;
+
+	if (!vm->balloon)
+		return 0;
+	others = balloon_memsize_bytes(vm->balloon) / MT_PAGE_SIZE - mt_vm_memsize_pages(vm);
+	return vm->balloon->decision.most_pages > others ? vm->balloon->decision.most_pages - others
+							 : 0;
 }
 
 bool mt_balloon_guest_short(const struct mt_vmrec *vm)

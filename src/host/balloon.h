@@ -43,7 +43,8 @@ void mt_balloon_drive(struct mt_vmrec *vm, const struct mt_balloon_order *order)
 /** mt_balloon_works() - does it bring what the host needs, so that nothing must be paged out? */
 bool mt_balloon_works(const struct mt_vmrec *vm);
 
-/** mt_balloon_most() - the largest size that it may be given now, by what its guest reports */
+/** mt_balloon_most() - pages of managed memory that it takes at its largest, by what its guest
+ * reports now; it may take all others first */
 uint64_t mt_balloon_most(const struct mt_vmrec *vm);
 
 /** mt_balloon_guest_short() - is the guest, with its balloon, short of memory itself? */

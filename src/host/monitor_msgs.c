@@ -113,7 +113,7 @@ static void msgs_stats(struct mt_link *link, const struct mt_wire_stats *stats)
 	if (vm->stats_known || !before[MT_C_SAMPLE_PERIODS])
 		msgs_sample(vm, before);
 	vm->stats_known = true;
-	if (vm->pressing)
+	if (vm->pressing || !before[MT_C_DIRECT_IO] != !vm->stats[MT_C_DIRECT_IO])
 		mt_sched_press(&server->sched);
 	held = mt_server_held_pages(server);
 	server->held_max_pages = MT_MAX(server->held_max_pages, held);

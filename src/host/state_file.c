@@ -32,6 +32,9 @@
 #define STATE_HEAD     "memtide-state 1\n"
 #define STATE_SUFFIX   ".state"
 #define STATE_DELAY_NS MT_NS_PER_S
+/* Room to spare is given back after this, so that frames that come and go don't write it each time.
+ */
+#define STATE_SLACK_NS (5 * MT_NS_PER_S)
 #define STATE_LINE_MAX 1024
 /* How much more than the grant is recorded when it grows: 64 MiB. */
 #define STATE_SLACK_PAGES ((64UL << 20) / MT_PAGE_SIZE)
@@ -119,6 +122,17 @@ static int state_replace(const struct mt_server *server, bool slack)
 	return rc;
 }
 
+/* It is written after @delay_ns, or before when it was due before. */
+static void state_due(struct mt_server *server, uint64_t delay_ns)
+{
+	uint64_t due_ns = mt_server_now_ns(server) + delay_ns;
+
+	if (!server->state_dirty || due_ns < server->state_due_ns)
+		server->state_due_ns = due_ns;
+	server->state_dirty = true;
+	mt_server_arm(server, server->state_due_ns);
+}
+
 static int state_write(struct mt_server *server, bool slack)
 {
 	int rc = state_replace(server, slack);
@@ -147,17 +161,13 @@ static int state_write(struct mt_server *server, bool slack)
 	server->state_failed = false;
 	server->state_dirty = false;
 	if (slack)
-		mt_state_file_touch(server); /* and without it soon */
+		state_due(server, STATE_SLACK_NS);
 	return 0;
 }
 
 void mt_state_file_touch(struct mt_server *server)
 {
-	if (server->state_dirty)
-		return;
-	server->state_dirty = true;
-	server->state_due_ns = mt_server_now_ns(server) + STATE_DELAY_NS;
-	mt_server_arm(server, server->state_due_ns);
+	state_due(server, STATE_DELAY_NS);
 }
 
 int mt_state_file_secure(struct mt_server *server)

@@ -5,7 +5,7 @@
  * A small text file beside the control socket, replaced as a whole by rename. It never understates
  * what a VM may hold: a grant above what the file says is sent only after the file says more, and
  * then it says a little too much, so that grants in small pieces don't write it each time. What
- * it overstates is put right after a second, and by the monitor itself when it says hello again.
+ * it overstates is put right within seconds, and by the monitor itself when it says hello again.
  */
 #ifndef MT_HOST_STATE_FILE_H
 #define MT_HOST_STATE_FILE_H

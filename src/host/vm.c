@@ -4,6 +4,11 @@
 
 #define MIB (1ULL << 20)
 
+bool mt_vm_in_place(const struct mt_vmrec *vm)
+{
+	return vm->stats_known && vm->stats[MT_C_DIRECT_IO];
+}
+
 uint64_t mt_vm_memsize_pages(const struct mt_vmrec *vm)
 {
 	uint64_t pages = vm->base_pages;

@@ -149,6 +149,9 @@ struct mt_vmrec {
 	bool pressing;              /* it had to give up pages of its own to bring others in */
 };
 
+/** mt_vm_in_place() - may no page leave its place, as a file is open for direct I/O? */
+bool mt_vm_in_place(const struct mt_vmrec *vm);
+
 /** mt_vm_memsize_pages() - guest memory under management, regions still waiting included */
 uint64_t mt_vm_memsize_pages(const struct mt_vmrec *vm);
 

@@ -100,8 +100,7 @@ static struct mt_ent_vm sched_claims(const struct mt_sched_config *config,
 	uint64_t floor = MT_MIN(vm->reservation_pages, reserved) + vm->overhead_pages;
 	uint64_t want = grown + vm->overhead_pages;
 
-	floor = MT_MAX(floor, MT_MAX(vm->fixed_pages, MT_POLICY_START_PAGES));
-	floor = MT_MIN(floor, cap);
+	floor = MT_MIN(MT_MAX(floor, MT_POLICY_START_PAGES), cap);
 	want = MT_MIN(MT_MAX(want, floor), cap);
 	return (struct mt_ent_vm){
 		.shares = MT_MIN(vm->shares, MT_ENT_SHARES_MAX),
@@ -110,6 +109,37 @@ static struct mt_ent_vm sched_claims(const struct mt_sched_config *config,
 		.want_pages = want,
 		.cap_pages = cap,
 	};
+}
+
+/* What @vm's floor lacks of what can't be taken from it. */
+static uint64_t sched_fixed_more(const struct mt_sched_config *config, const struct mt_sched_vm *vm,
+				 const struct mt_ent_vm *claims, uint64_t available_pages)
+{
+	uint64_t held = vm->held_pages + sched_growth(config, vm, available_pages);
+	uint64_t fixed = MT_MIN(vm->fixed_pages, held);
+
+	return sched_minus(MT_MIN(fixed, claims->cap_pages), claims->floor_pages);
+}
+
+/* Raises the floors of VMs whose pages can't be moved away, by what the floors of all leave. */
+static void sched_fix(const struct mt_sched_config *config, const struct mt_sched_vm *vms,
+		      struct mt_ent_vm *work, size_t count, uint64_t available_pages)
+{
+	uint64_t floors = 0, more = 0, room;
+
+	for (size_t i = 0; i < count; i++) {
+		floors += work[i].floor_pages;
+		more += sched_fixed_more(config, &vms[i], &work[i], available_pages);
+	}
+	room = sched_minus(available_pages, floors);
+	for (size_t i = 0; more && i < count; i++) {
+		uint64_t part = sched_fixed_more(config, &vms[i], &work[i], available_pages);
+
+		if (more > room)
+			part = (uint64_t)((unsigned __int128)part * room / more);
+		work[i].floor_pages += part;
+		work[i].want_pages = MT_MAX(work[i].want_pages, work[i].floor_pages);
+	}
 }
 
 /* Why the target is what it is, as far as the VM's own numbers tell. */
@@ -126,7 +156,7 @@ static enum mt_why sched_why(const struct mt_sched_vm *vm, const struct mt_ent_v
 		return target == claims->want_pages ? MT_WHY_WANT : MT_WHY_SPARE;
 	if (target == claims->want_pages)
 		return MT_WHY_WANT;
-	if (target == claims->floor_pages && target == vm->fixed_pages)
+	if (target == claims->floor_pages && target <= vm->fixed_pages)
 		return MT_WHY_FIXED;
 	if (target == claims->floor_pages)
 		return vm->reservation_pages ? MT_WHY_RESERVATION : MT_WHY_MINIMUM;
@@ -139,7 +169,7 @@ static uint64_t sched_bound(const struct mt_sched_vm *vm, const struct mt_ent_vm
 	if (why == MT_WHY_LIMIT)
 		return claims->cap_pages;
 	if (why == MT_WHY_FIXED)
-		return vm->fixed_pages;
+		return MT_MIN(vm->held_pages, vm->fixed_pages);
 	if (why == MT_WHY_RESERVATION)
 		return vm->reservation_pages;
 	return vm->used_pages;
@@ -238,10 +268,11 @@ struct mt_sched_decision mt_sched_decide(struct mt_sched *sched,
 	decision.actions =
 		mt_state_actions(decision.state, &rules, decision.minfree_pages, host->free_pages);
 	decision.available_pages = sched_minus(host->pool_pages, keep);
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
 		work[i] = sched_claims(config, &vms[i], decision.available_pages);
+	sched_fix(config, vms, work, count, decision.available_pages);
+	for (size_t i = 0; i < count; i++)
 		wants += work[i].want_pages;
-	}
 	decision.targets_pages = mt_ent_share_out(&tax, decision.available_pages, work, count);
 	reclaim = host->waiting || decision.state >= MT_HOST_SOFT;
 	for (size_t i = 0; i < count; i++) {

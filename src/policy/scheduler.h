@@ -11,7 +11,9 @@
  *
  * A VM's claims, in guest pages plus overhead:
  *   floor   the used part of its reservation and room to grow in it (all of it when it is
- *           pressing); what it needs to run at all; what is fixed in memory
+ *           pressing); what it needs to run at all; when its pages can't be moved away, what it
+ *           holds that its balloon can't take, and room to grow, as far as the others keep their
+ *           floors: nobody has admitted that
  *   want    what it uses (in memory, compressed or swapped) and room to grow
  *   cap     its limit; its configured size
  * The room to grow is growth_pct of what it uses. When it is *pressing* (it had to give up pages of
@@ -93,7 +95,8 @@ struct mt_sched_vm {
 	uint64_t active_pages; /* estimate of guest pages in use */
 	uint64_t used_pages;   /* guest pages with contents, wherever they are */
 	uint64_t held_pages;   /* machine memory in all */
-	uint64_t fixed_pages;  /* the part of it that neither monitor nor balloon can take now */
+	uint64_t fixed_pages;  /* not 0: no page of it can be moved away, and its balloon can bring
+				* it down to so much at best */
 	bool pressing;
 
 	/* in and out */

@@ -163,6 +163,12 @@ MT_TEST("what is fixed in memory stays its VM's, idle or not, and the others sha
 	MT_CHECK_STR(mt_sched_why_text(&rig.vms[0].reason, text),
 		     "600M can't leave memory, as a file is open for direct I/O");
 	MT_CHECK(rig.vms[1].target_pages < MIB_PAGES(400));
+	/* one that needs more may grow a little, or its guest could stop for good */
+	rig.vms[0].fixed_pages = MIB_PAGES(700);
+	decide(&rig, 20);
+	MT_CHECK(rig.vms[0].target_pages > MIB_PAGES(610) &&
+		 rig.vms[0].target_pages < MIB_PAGES(700));
+	rig.vms[0].fixed_pages = MIB_PAGES(600);
 	/* a limit holds all the same: its balloon may find more later */
 	rig.vms[0].limit_pages = MIB_PAGES(500);
 	decide(&rig, 30);
@@ -171,6 +177,26 @@ MT_TEST("what is fixed in memory stays its VM's, idle or not, and the others sha
 	rig.vms[0].fixed_pages = 0;
 	decide(&rig, 45);
 	MT_CHECK(rig.vms[0].target_pages < MIB_PAGES(400));
+}
+
+MT_TEST("what is fixed in memory of one VM cuts no other's reservation")
+{
+	struct rig rig;
+
+	rig_init(&rig, 4096);
+	rig.host.waiting = true;
+	rig_vm(&rig, 3000, 2500)->held_pages = MIB_PAGES(2500);
+	rig.vms[0].fixed_pages = MIB_PAGES(2500);
+	rig_vm(&rig, 1600, 400)->reservation_pages = MIB_PAGES(1400);
+	rig.vms[1].used_pages = MIB_PAGES(1370);
+	rig.vms[1].held_pages = MIB_PAGES(1400);
+	rig_vm(&rig, 600, 600)->reservation_pages = MIB_PAGES(512);
+	rig.vms[2].pressing = true;
+	decide(&rig, 0);
+	MT_CHECK(rig.vms[1].target_pages >= MIB_PAGES(1400));
+	MT_CHECK(rig.vms[2].target_pages >= MIB_PAGES(512));
+	MT_CHECK(rig.vms[0].target_pages >= MIB_PAGES(1800));
+	MT_CHECK_EQ(rig.vms[0].reason.why, MT_WHY_FIXED);
 }
 
 MT_TEST("a VM that suddenly needs a quarter of the pool has it as target after one decision")
@@ -298,6 +324,7 @@ static void rig_roll(struct rig *rig)
 		vm->shares = 1 + roll(100000);
 		vm->used_pages = roll(vm->memsize_pages + 1);
 		vm->held_pages = roll(vm->used_pages + vm->overhead_pages);
+		vm->fixed_pages = roll(3) ? 0 : 1 + roll(vm->memsize_pages);
 		vm->pressing = !roll(3);
 	}
 }
