@@ -65,7 +65,8 @@ static void reason_why(const struct mt_sched_reason *reason, struct mt_err *text
 		mt_err_set(text, 0, "all it can use");
 		break;
 	case MT_WHY_FIXED:
-		mt_err_set(text, 0, "%s can't leave memory, as a file is open for direct I/O", bound);
+		mt_err_set(text, 0, "%s can't leave memory, as a file is open for direct I/O",
+			   bound);
 		break;
 	case MT_WHY_RESERVATION:
 		mt_err_set(text, 0, "kept by its reservation of %s", bound);
