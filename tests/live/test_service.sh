@@ -6,7 +6,7 @@
 # Why: the unit takes rights away from the daemon, and one that it takes too many from dies at its start, or later, at
 # a call that only some VMs cause. How: a systemd of our own is process 1 in namespaces of its own, with /run, /etc/systemd/system and
 # the daemon's directory empty, so that nothing of this machine's systemd is met or left behind. Only the path
-# of the program is changed in the unit. Skipped where there is no systemd, or no namespaces.
+# of the programs is changed in the units. Skipped where there is no systemd, or no namespaces.
 
 set -u
 
@@ -41,6 +41,9 @@ mkdir -p /run/systemd/system /var/lib/memtide
 mount -t tmpfs tmpfs /etc/systemd/system
 mount -t tmpfs tmpfs /var/lib/memtide
 cp "$1"/*.service "$1/lab.target" /etc/systemd/system/
+# The units hide /home, /root, /tmp and /var/tmp, where the build directory may be.
+mkdir /run/lab
+cp "$1/bin/"* /run/lab
 . "$3/libvirt.sh"
 libvirt_users "$1"
 libvirt_empty root
@@ -52,8 +55,11 @@ done
 exec env -i container=lab PATH="$PATH" "$2" --system --unit=lab.target --log-target=console --show-status=no
 END
 printf '[Unit]\nDescription=lab\nDefaultDependencies=no\nWants=memtided.service\n' >"$work/lab.target"
-sed "s#@SBINDIR@/memtided#$MEMTIDED_EXE#" "$units/memtided.service.in" >"$work/memtided.service"
-sed "s#@SBINDIR@/memtide-libvirt#${MEMTIDE_LIBVIRT_EXE:-}#" "$units/memtide-libvirt.service.in" >"$work/memtide-libvirt.service"
+mkdir "$work/bin"
+cp "$MEMTIDED_EXE" ${MEMTIDE_LIBVIRT_EXE:+"$MEMTIDE_LIBVIRT_EXE"} "$work/bin"
+for name in memtided memtide-libvirt; do
+	sed "s#@SBINDIR@#/run/lab#" "$units/$name.service.in" >"$work/$name.service"
+done
 
 # shellcheck source-path=SCRIPTDIR source=wait.sh
 . "$here/wait.sh"
@@ -161,6 +167,11 @@ domain_runs() {
 	try virsh -q -k 0 -c qemu:///system create "$work/d.xml" || inside virsh -q -c qemu:///system domstate d
 }
 
+# libvirt gives up on a QEMU that is slow to die, and is asked again.
+domain_gone() {
+	try virsh -q -k 0 -c qemu:///system destroy d || grep -q 'failed to get domain' "$work/said"
+}
+
 # Started before libvirt is there, it waits for it; and what it serves is there again when either service is started anew.
 libvirt_served() {
 	[ -n "${MEMTIDE_LIBVIRT_EXE:-}" ] && command -v libvirtd >/dev/null && command -v virsh >/dev/null || return 77
@@ -178,7 +189,7 @@ libvirt_served() {
 		[ $service = none ] || does systemctl restart $service || return 1
 	done
 	does systemctl show --property NRestarts memtide-libvirt && grep -qx 'NRestarts=0' "$work/said" &&
-		does virsh -q -c qemu:///system destroy d
+		wait_until domain_gone
 }
 
 bad=0
