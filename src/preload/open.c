@@ -24,6 +24,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+/* So the calls with and without 64 in their names are the same. */
+_Static_assert(O_LARGEFILE == 0, "offsets have 64 bits");
+
 static int open_told(int fd, int flags)
 {
 	int saved_errno = errno;
@@ -57,17 +60,7 @@ MT_PUBLIC int open(const char *path, int flags, ...)
 	return open_at(AT_FDCWD, path, flags, mode);
 }
 
-MT_PUBLIC int open64(const char *path, int flags, ...);
-MT_PUBLIC int open64(const char *path, int flags, ...)
-{
-	va_list ap;
-	mode_t mode;
-
-	va_start(ap, flags);
-	mode = open_mode(flags, ap);
-	va_end(ap);
-	return open_at(AT_FDCWD, path, flags | O_LARGEFILE, mode);
-}
+MT_PUBLIC int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
 MT_PUBLIC int openat(int dir, const char *path, int flags, ...);
 MT_PUBLIC int openat(int dir, const char *path, int flags, ...)
@@ -81,17 +74,7 @@ MT_PUBLIC int openat(int dir, const char *path, int flags, ...)
 	return open_at(dir, path, flags, mode);
 }
 
-MT_PUBLIC int openat64(int dir, const char *path, int flags, ...);
-MT_PUBLIC int openat64(int dir, const char *path, int flags, ...)
-{
-	va_list ap;
-	mode_t mode;
-
-	va_start(ap, flags);
-	mode = open_mode(flags, ap);
-	va_end(ap);
-	return open_at(dir, path, flags | O_LARGEFILE, mode);
-}
+MT_PUBLIC int openat64(int dir, const char *path, int flags, ...) __attribute__((alias("openat")));
 
 /* What a program built with _FORTIFY_SOURCE calls where it gives no mode. */
 int __open_2(const char *path, int flags);
@@ -100,11 +83,7 @@ MT_PUBLIC int __open_2(const char *path, int flags)
 	return open_at(AT_FDCWD, path, flags, 0);
 }
 
-int __open64_2(const char *path, int flags);
-MT_PUBLIC int __open64_2(const char *path, int flags)
-{
-	return open_at(AT_FDCWD, path, flags | O_LARGEFILE, 0);
-}
+MT_PUBLIC int __open64_2(const char *path, int flags) __attribute__((alias("__open_2")));
 
 int __openat_2(int dir, const char *path, int flags);
 MT_PUBLIC int __openat_2(int dir, const char *path, int flags)
@@ -112,11 +91,8 @@ MT_PUBLIC int __openat_2(int dir, const char *path, int flags)
 	return open_at(dir, path, flags, 0);
 }
 
-int __openat64_2(int dir, const char *path, int flags);
 MT_PUBLIC int __openat64_2(int dir, const char *path, int flags)
-{
-	return open_at(dir, path, flags | O_LARGEFILE, 0);
-}
+	__attribute__((alias("__openat_2")));
 
 typedef int (*open_fcntl_fn)(int fd, int command, ...);
 
@@ -155,14 +131,4 @@ MT_PUBLIC int fcntl(int fd, int command, ...)
 	return open_fcntl(fd, command, argument);
 }
 
-MT_PUBLIC int fcntl64(int fd, int command, ...);
-MT_PUBLIC int fcntl64(int fd, int command, ...)
-{
-	void *argument;
-	va_list ap;
-
-	va_start(ap, command);
-	argument = va_arg(ap, void *);
-	va_end(ap);
-	return open_fcntl(fd, command, argument);
-}
+MT_PUBLIC int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
