@@ -18,7 +18,6 @@
 #include <sys/uio.h>
 
 #define KCAPS_FLAGS        (O_CLOEXEC | O_NONBLOCK)
-#define KCAPS_WAIT_MS      10000 /* only a kernel without the feature takes so long, or a slow host */
 #define KCAPS_NO_MOVE_HINT "the kernel has no UFFDIO_MOVE; it came with Linux 6.8"
 
 /* Two pages of our own, registered with one userfaultfd: where a page is and where it may go. */
@@ -209,7 +208,7 @@ static int kcaps_run_writer(const struct kcaps_area *area, int fds[2], uint8_t *
 
 	if (rc)
 		return mt_err_set(err, -rc, "no thread for a test: %s", strerror(rc));
-	served = kcaps_serve_one(area->uffd, area->dst, filler, KCAPS_WAIT_MS);
+	served = kcaps_serve_one(area->uffd, area->dst, filler, MT_KCAPS_WAIT_MS);
 	pthread_join(thread, NULL);
 	if (writer.rc == -EFAULT)
 		return mt_err_set(err, -EPERM,

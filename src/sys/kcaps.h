@@ -12,6 +12,10 @@
 
 #include "base/err.h"
 
+/* A fault that does not come is waited for so long: only on a kernel without the feature, or a slow
+ * host. */
+#define MT_KCAPS_WAIT_MS 10000
+
 enum mt_kcap_state {
 	MT_KCAP_ABSENT,    /* the kernel does not know it */
 	MT_KCAP_FORBIDDEN, /* it is there, but this process may not use it */
@@ -35,7 +39,7 @@ struct mt_kcaps {
 	struct mt_kcap io_uring;
 };
 
-/** mt_kcaps_probe() - find out everything; takes milliseconds, at worst two seconds */
+/** mt_kcaps_probe() - find out everything; takes milliseconds; see MT_KCAPS_WAIT_MS */
 void mt_kcaps_probe(struct mt_kcaps *caps);
 
 /**

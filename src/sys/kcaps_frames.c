@@ -19,9 +19,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FRAMES_WAIT_MS 10000 /* only what never comes takes so long */
-#define FRAMES_BEFORE  0x5a
-#define FRAMES_AFTER   0xa5
+#define FRAMES_BEFORE 0x5a
+#define FRAMES_AFTER  0xa5
 
 struct frames_try {
 	struct mt_uffd uffd;
@@ -51,7 +50,7 @@ static int frames_serve(struct frames_try *try, const uint8_t *content, struct m
 	struct mt_fault fault = {.addr = 0};
 	uint64_t bytes;
 
-	if (poll(&pfd, 1, FRAMES_WAIT_MS) != 1 ||
+	if (poll(&pfd, 1, MT_KCAPS_WAIT_MS) != 1 ||
 	    try->mem.read_faults(try->mem.ctx, &fault, 1) != 1)
 		return mt_err_set(err, -EIO, "a write to a mapped frame was not reported");
 	if (!fault.write || try->read != FRAMES_BEFORE)
