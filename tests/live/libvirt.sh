@@ -3,8 +3,8 @@
 #
 # libvirt.sh - a libvirt that has nothing of this machine's.
 #
-# Why: tests that start libvirtd must neither meet nor leave anything. How: sourced; to be called in a mount namespace of
-# one's own.
+# Why: tests that start libvirtd must neither meet nor leave anything. How: sourced; what mounts is to be called in a mount
+# namespace of one's own.
 
 # add_lines FILE DIR LINE...: users or groups, where they are missing, in a copy of the file.
 add_lines() {
@@ -44,4 +44,30 @@ libvirt_empty() {
 		stdio_handler = "file"
 	CONF
 	echo 'auth_unix_rw = "none"' >/etc/libvirt/libvirtd.conf
+}
+
+# libvirt_domain NAME MIB PRELOAD SOCKET OS DEVICES: the XML of a managed domain, as in docs/ballooning.md, with what it boots
+# and what it has besides a balloon.
+libvirt_domain() {
+	cat <<-END
+		<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+		  <name>$1</name>
+		  <memory unit='MiB'>$2</memory>
+		  <vcpu>1</vcpu>
+		  <os>
+		    <type arch='x86_64' machine='q35'>hvm</type>
+		    $5
+		  </os>
+		  <devices>
+		    <emulator>$(command -v qemu-system-x86_64)</emulator>
+		    $6
+		    <memballoon model='virtio' autodeflate='on' freePageReporting='on'/>
+		  </devices>
+		  <qemu:commandline>
+		    <qemu:env name='LD_PRELOAD' value='$3'/>
+		    <qemu:env name='MEMTIDE_SOCKET' value='$4'/>
+		    <qemu:env name='MEMTIDE_VM'/>
+		  </qemu:commandline>
+		</domain>
+	END
 }

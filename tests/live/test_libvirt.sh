@@ -84,23 +84,14 @@ broker_start() {
 	broker_pid=$!
 }
 
-# domain NAME MIB COMMAND: its XML, as in docs/ballooning.md.
+# domain NAME MIB COMMAND: a guest that runs it.
 domain() {
 	local append
 	append=$("$boot" --accel tcg --print --run "$3" | grep -A1 '^-append$' | tail -n 1)
-	cat <<-END
-		<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-		  <name>$1</name>
-		  <memory unit='MiB'>$2</memory>
-		  <vcpu>1</vcpu>
-		  <os>
-		    <type arch='x86_64' machine='q35'>hvm</type>
+	libvirt_domain "$1" "$2" "$work/preload.so" "$socket" "
 		    <kernel>$top/build-guest/vmlinux</kernel>
 		    <initrd>$top/build-guest/initrd.cpio.lz4</initrd>
-		    <cmdline>$append</cmdline>
-		  </os>
-		  <devices>
-		    <emulator>$(command -v qemu-system-x86_64)</emulator>
+		    <cmdline>$append</cmdline>" "
 		    <disk type='file' device='disk'>
 		      <driver name='qemu' type='raw'/>
 		      <source file='$top/build-guest/rootfs.ext4'/>
@@ -108,16 +99,7 @@ domain() {
 		      <readonly/>
 		      <serial>rootfs</serial>
 		    </disk>
-		    <serial type='file'><source path='/var/log/libvirt/$1.serial'/></serial>
-		    <memballoon model='virtio' autodeflate='on' freePageReporting='on'/>
-		  </devices>
-		  <qemu:commandline>
-		    <qemu:env name='LD_PRELOAD' value='$work/preload.so'/>
-		    <qemu:env name='MEMTIDE_SOCKET' value='$socket'/>
-		    <qemu:env name='MEMTIDE_VM'/>
-		  </qemu:commandline>
-		</domain>
-	END
+		    <serial type='file'><source path='/var/log/libvirt/$1.serial'/></serial>"
 }
 
 # filled COUNT: so many times the guest has booted and filled its memory with the cache of its disk.

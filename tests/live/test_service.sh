@@ -63,6 +63,8 @@ done
 
 # shellcheck source-path=SCRIPTDIR source=wait.sh
 . "$here/wait.sh"
+# shellcheck source-path=SCRIPTDIR source=libvirt.sh
+. "$here/libvirt.sh"
 
 # inside COMMAND...: beside the systemd.
 inside() {
@@ -143,26 +145,6 @@ balloon_reached() {
 	does systemctl is-active memtided && wait_until daemon_is && [ "$daemon" = "$old" ]
 }
 
-# Without a guest that would report, a balloon that libvirt knows of is silent.
-domain() {
-	cat <<-END
-		<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-		  <name>d</name>
-		  <memory unit='MiB'>256</memory>
-		  <os><type arch='x86_64' machine='q35'>hvm</type></os>
-		  <devices>
-		    <emulator>$(command -v qemu-system-x86_64)</emulator>
-		    <memballoon model='virtio' autodeflate='on' freePageReporting='on'/>
-		  </devices>
-		  <qemu:commandline>
-		    <qemu:env name='LD_PRELOAD' value='$MEMTIDE_PRELOAD'/>
-		    <qemu:env name='MEMTIDE_SOCKET' value='/run/memtide/control.sock'/>
-		    <qemu:env name='MEMTIDE_VM'/>
-		  </qemu:commandline>
-		</domain>
-	END
-}
-
 domain_runs() {
 	try virsh -q -k 0 -c qemu:///system create "$work/d.xml" || inside virsh -q -c qemu:///system domstate d
 }
@@ -178,7 +160,8 @@ libvirt_served() {
 	ls /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so >/dev/null 2>&1 || return 77
 	does systemctl start memtide-libvirt && does systemctl is-active memtide-libvirt || return 1
 	inside libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid >"$work/libvirtd" 2>&1 &
-	domain >"$work/d.xml"
+	# Without a guest that would report, a balloon that libvirt knows of is silent.
+	libvirt_domain d 256 "$MEMTIDE_PRELOAD" /run/memtide/control.sock '' '' >"$work/d.xml"
 	wait_until domain_runs || { tail "$work/libvirtd" "$work/said" >&2; return 1; }
 	for service in memtide-libvirt memtided none; do
 		wait_until field_is d '.balloon == "silent" and .state == "running"' || {
