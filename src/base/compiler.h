@@ -33,6 +33,12 @@
 #define MT_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MT_MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/** mt_minus() - not below zero */
+static inline uint64_t mt_minus(uint64_t from, uint64_t take)
+{
+	return from > take ? from - take : 0;
+}
+
 static inline uint64_t mt_align_up(uint64_t value, uint64_t power_of_two)
 {
 	return (value + power_of_two - 1) & ~(power_of_two - 1);

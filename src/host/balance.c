@@ -28,11 +28,6 @@ void mt_balance_again(struct mt_server *server)
 	server->balance_due = true;
 }
 
-static uint64_t balance_minus(uint64_t from, uint64_t take)
-{
-	return from > take ? from - take : 0;
-}
-
 uint64_t mt_balance_gap_pages(uint64_t grant_pages)
 {
 	return MT_MAX(64, MT_MIN(grant_pages >> 6, 2048));
@@ -56,7 +51,7 @@ uint64_t mt_balance_used(const struct mt_vmrec *vm)
 	uint64_t empty =
 		c[MT_C_UNTOUCHED] + c[MT_C_RELEASED] + c[MT_C_ZERO] + c[MT_C_SHARED_FRAMES];
 
-	return vm->stats_known ? balance_minus(c[MT_C_MEMSIZE], empty) : mt_vm_memsize_pages(vm);
+	return vm->stats_known ? mt_minus(c[MT_C_MEMSIZE], empty) : mt_vm_memsize_pages(vm);
 }
 
 static struct mt_sched_host balance_host(const struct mt_server *server)
@@ -78,9 +73,9 @@ static struct mt_sched_host balance_host(const struct mt_server *server)
 	}
 	return (struct mt_sched_host){.pool_pages = pool,
 				      /* on a small host a starting VM needs more than minFree */
-				      .own_pages = own +
-						   balance_minus(MT_STARTER_RESERVE_PAGES, minfree),
-				      .free_pages = balance_minus(pool, own + held),
+				      .own_pages =
+					      own + mt_minus(MT_STARTER_RESERVE_PAGES, minfree),
+				      .free_pages = mt_minus(pool, own + held),
 				      .waiting = server->balance_waiting};
 }
 
@@ -88,10 +83,12 @@ static struct mt_sched_host balance_host(const struct mt_server *server)
  * least that it makes the VM fit; see balance_fit() in balance_balloon.c. */
 static uint64_t balance_fixed(const struct mt_vmrec *vm)
 {
-	uint64_t memsize = mt_vm_memsize_pages(vm);
-	uint64_t least = balance_minus(memsize, mt_balloon_most(vm)) + mt_overhead_pages(memsize);
+	uint64_t memsize = mt_vm_memsize_pages(vm), least;
 
-	return mt_vm_in_place(vm) ? least + mt_balance_gap_pages(least) : 0;
+	if (!mt_vm_in_place(vm))
+		return 0;
+	least = mt_minus(memsize, mt_balloon_most(vm)) + mt_overhead_pages(memsize);
+	return least + mt_balance_gap_pages(least);
 }
 
 /* Nothing is sampled while no page may leave its place: what is not known counts as in use. */
@@ -229,7 +226,7 @@ static uint64_t balance_starters(struct mt_server *server)
 	qsort(vms, count, sizeof(vms[0]), balance_by_deadline);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t need =
-			balance_minus(mt_vm_start_pages(vms[i]), mt_account_pages(vms[i]->account));
+			mt_minus(mt_vm_start_pages(vms[i]), mt_account_pages(vms[i]->account));
 
 		if (waiting + need <= mt_ledger_ungranted(server->ledger))
 			balance_plan(server, vms[i], need);
@@ -286,7 +283,7 @@ static void balance_hand_out(struct mt_server *server, uint64_t keep, bool beyon
 {
 	struct balance_want wants[MT_VMS_MAX];
 	struct mt_fill fills[MT_VMS_MAX];
-	uint64_t left = balance_minus(mt_ledger_ungranted(server->ledger), keep), granted = 0;
+	uint64_t left = mt_minus(mt_ledger_ungranted(server->ledger), keep), granted = 0;
 	size_t count = balance_below(server, beyond, wants, fills, &granted);
 
 	if (!left || !count)

@@ -4,11 +4,6 @@
 #include "host/balance.h"
 #include "host/balloon.h"
 
-static uint64_t balance_minus(uint64_t from, uint64_t take)
-{
-	return from > take ? from - take : 0;
-}
-
 static enum mt_balloon_drive balance_drive(const struct mt_vmrec *vm, bool reclaim,
 					   const struct mt_sched_decision *decision)
 {
@@ -29,14 +24,14 @@ static uint64_t balance_fit(const struct mt_vmrec *vm)
 {
 	uint64_t overhead = mt_overhead_pages(mt_vm_memsize_pages(vm));
 
-	return balance_minus(vm->decided_pages, overhead + mt_balance_gap_pages(vm->decided_pages));
+	return mt_minus(vm->decided_pages, overhead + mt_balance_gap_pages(vm->decided_pages));
 }
 
 void mt_balance_balloons(struct mt_server *server, const struct mt_sched_host *host,
 			 const struct mt_sched_decision *decision)
 {
 	bool reclaim = host->waiting || decision->state >= MT_HOST_SOFT;
-	uint64_t spare = balance_minus(host->free_pages, decision->minfree_pages);
+	uint64_t spare = mt_minus(host->free_pages, decision->minfree_pages);
 	uint64_t size, balloons = 0;
 
 	server->paging = decision->state >= MT_HOST_HARD;

@@ -498,8 +498,7 @@ uint64_t mt_balloon_most(const struct mt_vmrec *vm)
 	if (!vm->balloon)
 		return 0;
 	others = balloon_memsize_bytes(vm->balloon) / MT_PAGE_SIZE - mt_vm_memsize_pages(vm);
-	return vm->balloon->decision.most_pages > others ? vm->balloon->decision.most_pages - others
-							 : 0;
+	return mt_minus(vm->balloon->decision.most_pages, others);
 }
 
 bool mt_balloon_guest_short(const struct mt_vmrec *vm)

@@ -137,6 +137,7 @@ static int state_write(struct mt_server *server, bool slack)
 {
 	int rc = state_replace(server, slack);
 
+	server->state_dirty = false;
 	if (rc) {
 		if (!server->state_failed)
 			mt_events_add(server->events, MT_EVENT_ERROR, NULL,
@@ -144,9 +145,7 @@ static int state_write(struct mt_server *server, bool slack)
 				      "no memory is granted until it can",
 				      server->config.socket, strerror(-rc));
 		server->state_failed = true;
-		server->state_due_ns = mt_server_now_ns(server) + STATE_DELAY_NS;
-		server->state_dirty = true;
-		mt_server_arm(server, server->state_due_ns);
+		state_due(server, STATE_DELAY_NS);
 		return rc;
 	}
 	mt_share_state_recorded(server, slack);
@@ -159,7 +158,6 @@ static int state_write(struct mt_server *server, bool slack)
 	if (server->state_failed)
 		mt_balance_again(server);
 	server->state_failed = false;
-	server->state_dirty = false;
 	if (slack)
 		state_due(server, STATE_SLACK_NS);
 	return 0;

@@ -4,11 +4,6 @@
 
 #define NS_PER_S 1000000000ULL
 
-static uint64_t balloon_minus(uint64_t from, uint64_t take)
-{
-	return from > take ? from - take : 0;
-}
-
 uint64_t mt_balloon_cap(uint64_t total_pages, unsigned int max_pct)
 {
 	return total_pages / 100 * max_pct + total_pages % 100 * max_pct / 100;
@@ -25,7 +20,7 @@ uint64_t mt_balloon_floor(uint64_t total_pages)
 static uint64_t balloon_goal(struct mt_balloon_state *state, const struct mt_balloon_guest *guest,
 			     uint64_t now_ns)
 {
-	uint64_t fitting = balloon_minus(guest->memsize_pages, guest->fit_pages);
+	uint64_t fitting = mt_minus(guest->memsize_pages, guest->fit_pages);
 	uint64_t step;
 
 	switch (guest->drive) {
@@ -44,7 +39,7 @@ static uint64_t balloon_goal(struct mt_balloon_state *state, const struct mt_bal
 	if (now_ns - state->taken_ns < MT_BALLOON_EASE_NS)
 		return state->target_pages;
 	step = MT_MIN(guest->spare_pages, guest->memsize_pages / 16);
-	return balloon_minus(state->target_pages, step);
+	return mt_minus(state->target_pages, step);
 }
 
 static void balloon_bound(uint64_t *goal, uint64_t bound, enum mt_balloon_why why,
@@ -66,8 +61,8 @@ static uint64_t balloon_to_floor(const struct mt_balloon_state *state,
 				 const struct mt_balloon_guest *guest, uint64_t floor)
 {
 	uint64_t least = MT_MIN(guest->reported_pages, guest->ballooned_pages);
-	uint64_t low = balloon_minus(least + guest->available_pages, floor);
-	uint64_t high = balloon_minus(guest->ballooned_pages + guest->available_pages, floor);
+	uint64_t low = mt_minus(least + guest->available_pages, floor);
+	uint64_t high = mt_minus(guest->ballooned_pages + guest->available_pages, floor);
 
 	return MT_MIN(MT_MAX(state->target_pages, low), high);
 }
@@ -85,7 +80,7 @@ static void balloon_bound_floor(struct mt_balloon_state *state,
 		uint64_t back = danger ? MT_MAX(now / 2, floor) : now / 8;
 
 		state->backoff_until_ns = now_ns + MT_BALLOON_BACKOFF_NS;
-		state->backoff_pages = balloon_minus(now, back);
+		state->backoff_pages = mt_minus(now, back);
 		if (now)
 			balloon_bound(goal, state->backoff_pages,
 				      danger ? MT_BALLOON_DANGER : MT_BALLOON_GUEST_SWAPS, ret_why);
@@ -99,7 +94,7 @@ static void balloon_bound_floor(struct mt_balloon_state *state,
 static bool balloon_fast(struct mt_balloon_state *state, const struct mt_balloon_guest *guest,
 			 uint64_t now_ns)
 {
-	uint64_t now = guest->ballooned_pages, left = balloon_minus(state->target_pages, now);
+	uint64_t now = guest->ballooned_pages, left = mt_minus(state->target_pages, now);
 	uint64_t passed_ns = now_ns - state->measured_ns, seen;
 
 	if (left <= MT_BALLOON_GRAIN_PAGES) {
@@ -109,7 +104,7 @@ static bool balloon_fast(struct mt_balloon_state *state, const struct mt_balloon
 	if (state->measuring && passed_ns < MT_BALLOON_WINDOW_NS)
 		return !state->slow;
 	if (state->measuring) {
-		seen = balloon_minus(now, state->measured_pages) * NS_PER_S / passed_ns;
+		seen = mt_minus(now, state->measured_pages) * NS_PER_S / passed_ns;
 		state->slow = seen < state->wanted_pages_s;
 	}
 	state->measuring = true;

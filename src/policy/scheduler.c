@@ -5,11 +5,6 @@
 
 #define NS_PER_S 1000000000ULL
 
-static uint64_t sched_minus(uint64_t from, uint64_t take)
-{
-	return from > take ? from - take : 0;
-}
-
 static struct mt_tax sched_tax(const struct mt_sched_config *config)
 {
 	return (struct mt_tax){.rate_pct = config->idle_tax_pct,
@@ -118,7 +113,7 @@ static uint64_t sched_fixed_more(const struct mt_sched_config *config, const str
 	uint64_t held = vm->held_pages + sched_growth(config, vm, available_pages);
 	uint64_t fixed = MT_MIN(vm->fixed_pages, held);
 
-	return sched_minus(MT_MIN(fixed, claims->cap_pages), claims->floor_pages);
+	return mt_minus(MT_MIN(fixed, claims->cap_pages), claims->floor_pages);
 }
 
 /* Raises the floors of VMs whose pages can't be moved away, by what the floors of all leave. */
@@ -131,7 +126,7 @@ static void sched_fix(const struct mt_sched_config *config, const struct mt_sche
 		floors += work[i].floor_pages;
 		more += sched_fixed_more(config, &vms[i], &work[i], available_pages);
 	}
-	room = sched_minus(available_pages, floors);
+	room = mt_minus(available_pages, floors);
 	for (size_t i = 0; more && i < count; i++) {
 		uint64_t part = sched_fixed_more(config, &vms[i], &work[i], available_pages);
 
@@ -180,7 +175,7 @@ static void sched_reason(const struct mt_tax *tax, struct mt_sched_vm *vm,
 			 const struct mt_ent_vm *claims, bool plenty)
 {
 	uint64_t before = vm->target_pages;
-	uint64_t idle = sched_minus(before, claims->active_pages);
+	uint64_t idle = mt_minus(before, claims->active_pages);
 	struct mt_sched_reason *reason = &vm->reason;
 
 	*reason = (struct mt_sched_reason){
@@ -235,7 +230,7 @@ static uint64_t sched_spare(const struct mt_sched_host *host, uint64_t minfree_p
 
 	for (size_t i = 0; i < count; i++)
 		pressing += vms[i].pressing;
-	return sched_minus(host->free_pages, minfree_pages) / MT_MAX(pressing, 1);
+	return mt_minus(host->free_pages, minfree_pages) / MT_MAX(pressing, 1);
 }
 
 /* See scheduler.h: nobody gives up memory that nobody needs, nor does it lie about unused. */
@@ -267,7 +262,7 @@ struct mt_sched_decision mt_sched_decide(struct mt_sched *sched,
 	decision.state = sched->state.state;
 	decision.actions =
 		mt_state_actions(decision.state, &rules, decision.minfree_pages, host->free_pages);
-	decision.available_pages = sched_minus(host->pool_pages, keep);
+	decision.available_pages = mt_minus(host->pool_pages, keep);
 	for (size_t i = 0; i < count; i++)
 		work[i] = sched_claims(config, &vms[i], decision.available_pages);
 	sched_fix(config, vms, work, count, decision.available_pages);
